@@ -1,0 +1,117 @@
+// Package engine runs pipelines: it owns concurrency, order, batching, settling
+// and stops, once, for all components. See package pipeline for the words.
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// Options are what the program decides about a run.
+type Options struct {
+	// Logger gets what is worth saying while running; nil discards.
+	Logger *slog.Logger
+	// Limit ends reading after so many rows; 0 is all of them.
+	Limit int64
+	// Fresh lets the sinks overwrite output of an earlier run.
+	Fresh bool
+	// Preflight probes every component and rehearses the first rows before
+	// anything is written or paid.
+	Preflight bool
+}
+
+// Snapshot is how a run stands now.
+type Snapshot struct {
+	Elapsed time.Duration
+	// Counts are the rows so far; while the run goes on they are a moment's view.
+	Counts Counts
+	// EstimatedRows is how many rows the source is thought to have; 0 if not known.
+	EstimatedRows int64
+	// Stages is how each stage stands.
+	Stages []StageSnapshot
+	// Waiting names the row that everybody waits for, when a reorder window is full.
+	Waiting string
+	// Draining says that the run was asked to stop.
+	Draining bool
+}
+
+// StageSnapshot is how one stage stands.
+type StageSnapshot struct {
+	Name string
+	// InFlight is how many records are in the stage now.
+	InFlight int
+	// Calls, Attempts, Retries and Refusals count so far.
+	Calls, Attempts, Retries, Refusals int64
+	// Paused is why nothing is sent, "" if something is.
+	Paused string
+	// PausedUntil is when the next probe is.
+	PausedUntil time.Time
+}
+
+// Counts are leaves by how they ended. Read + Made - Merged is the sum of
+// Delivered, Dropped, DeadLettered, Absorbed and Unfinished once a run has ended.
+type Counts struct {
+	// Read is the rows read, unreadable ones included.
+	Read int64 `json:"read"`
+	// Made is the records made by splitting, less those they were made of.
+	Made int64 `json:"made"`
+	// Merged is the records that live on inside another one.
+	Merged int64 `json:"merged"`
+	// Delivered is what the sink has committed.
+	Delivered int64 `json:"delivered"`
+	// Dropped is what stages left out on purpose.
+	Dropped int64 `json:"dropped"`
+	// DroppedOnError is the failed records of stages with on_error: drop.
+	DroppedOnError int64 `json:"dropped_on_error"`
+	// DeadLettered is the records that failed for good.
+	DeadLettered int64 `json:"dead_lettered"`
+	// Unfinished is what the run left when it was stopped.
+	Unfinished int64 `json:"unfinished"`
+}
+
+// Summary is how a run ended.
+type Summary struct {
+	Name    string         `json:"name"`
+	Elapsed time.Duration  `json:"elapsed"`
+	Counts  Counts         `json:"counts"`
+	Stages  []StageSummary `json:"stages"`
+	// Reasons are why records became dead letters, the most frequent first.
+	Reasons []Reason `json:"reasons,omitempty"`
+	// DeadLetters is where they went.
+	DeadLetters string `json:"dead_letters,omitempty"`
+	// RepeatedKeys counts the rows whose `key` an earlier row had.
+	RepeatedKeys int64 `json:"repeated_keys,omitempty"`
+	// Stopped says that the run was asked to stop before its end.
+	Stopped bool `json:"stopped,omitempty"`
+}
+
+// StageSummary is what one stage did.
+type StageSummary struct {
+	Name     string `json:"name"`
+	Calls    int64  `json:"calls"`
+	Attempts int64  `json:"attempts"`
+	Retries  int64  `json:"retries"`
+	Refusals int64  `json:"refusals"`
+	// Usage is the sum of what the stage reports, by name ("input_tokens").
+	Usage map[string]int64 `json:"usage,omitempty"`
+}
+
+// Reason is a reason for dead letters and how many had it.
+type Reason struct {
+	Stage   string `json:"stage"`
+	Code    string `json:"code"`
+	Message string `json:"message"` // of the first
+	Count   int64  `json:"count"`
+}
+
+// Run runs a pipeline to its end. See [Start].
+func Run(ctx context.Context, p pipeline.Pipeline, o Options) (Summary, error) {
+	e, err := Start(ctx, p, o)
+	if err != nil {
+		return Summary{Name: p.Name}, err
+	}
+	return e.Wait()
+}

@@ -1,0 +1,56 @@
+package pipeline
+
+import "strconv"
+
+// Ref is the engine's identity of a record: which row of which source it is, or
+// which child of that row. It is unique within a run and the same in every run
+// over the same input. Settling and journalling use it alone; the user's own
+// identity is [Record.ID].
+type Ref struct {
+	// Source is the index of the source in the pipeline, from 0.
+	Source int
+	// Seq is the number of the row within its source, from 0. Rows that could
+	// not be read count too.
+	Seq uint64
+	// Path names a child: "/2" is the third child of the row, "/2/0" the first
+	// child of that one. Empty for the row itself.
+	Path string
+}
+
+// Child returns the Ref of the i-th child of r, from 0.
+func (r Ref) Child(i int) Ref {
+	r.Path += "/" + strconv.Itoa(i)
+	return r
+}
+
+// String renders the Ref as "source:row/child", e.g. "0:17/2".
+func (r Ref) String() string {
+	return strconv.Itoa(r.Source) + ":" + strconv.FormatUint(r.Seq, 10) + r.Path
+}
+
+// Origin says where a record's bytes stood, for messages and dead letters.
+type Origin struct {
+	// Path is the file or object; empty where the source has none.
+	Path string
+	// Line is the line of the record's first byte, from 1; 0 where there are none.
+	Line int64
+	// Offset is the byte offset of the record in the decoded (decompressed)
+	// stream; -1 where there is none.
+	Offset int64
+}
+
+// String renders the Origin as "path:line", or "path" where there are no lines.
+func (o Origin) String() string {
+	switch {
+	case o.Path == "" && o.Line == 0:
+		return ""
+	case o.Line == 0:
+		return o.Path
+	default:
+		return o.Path + ":" + strconv.FormatInt(o.Line, 10)
+	}
+}
+
+// Position says how far a sink's durable output reaches, in the sink's own terms
+// (a file: its length in bytes). Empty for sinks that cannot say.
+type Position string
