@@ -1,0 +1,125 @@
+package policy
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// Settings are what a stage's policies need.
+type Settings struct {
+	// StepOptions with every default in its place; see [Defaults].
+	pipeline.StepOptions
+	// Stop is closed on a soft stop: the gate lets nothing more through, and whoever
+	// waits in it gets [pipeline.ErrStopped] at once. Nil never stops; a stage that
+	// only computes wants nil, so that what is already paid for flows on.
+	Stop <-chan struct{}
+	// Logger gets the stacks of panics and the pauses; nil discards.
+	Logger *slog.Logger
+	// Rows is how many rows the run has so far, for the retry budget; nil counts the
+	// calls of the stage.
+	Rows func() int64
+}
+
+// Defaults fills the zero fields of o with the defaults of a stage's workload. A
+// negative Timeout is none. A stage that computes and has one attempt gets no
+// breaker: there is no other end that could be away.
+func Defaults(o pipeline.StepOptions, w pipeline.Workload) pipeline.StepOptions {
+	parallelism, attempts, timeout := runtime.GOMAXPROCS(0), 1, time.Duration(0)
+	if w == pipeline.Waits {
+		parallelism, attempts, timeout = 16, 6, time.Minute
+	}
+	fill(&o.Parallelism, parallelism)
+	fill(&o.ReorderWindow, max(1024, 16*o.Parallelism))
+	fill(&o.Timeout, timeout)
+	fill(&o.OnError, pipeline.DeadLetters)
+	fill(&o.Retry.Attempts, attempts)
+	fill(&o.Retry.Backoff, 500*time.Millisecond)
+	fill(&o.Retry.MaxBackoff, time.Minute)
+	fill(&o.Retry.RunBudget, 1)
+	fill(&o.Breaker.FailureRate, 0.8)
+	fill(&o.Breaker.OpenFor, 15*time.Second)
+	fill(&o.Breaker.MaxPause, 30*time.Minute)
+	if w == pipeline.Computes && o.Retry.Attempts == 1 {
+		o.Breaker.Off = true
+	}
+	return o
+}
+
+func fill[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Stage is the policies of one stage, shared by all of its workers.
+type Stage struct {
+	settings Settings
+	attempts atomic.Int64
+	inFlight atomic.Int64
+}
+
+// New returns the policies of a stage. It starts nothing and holds nothing that
+// would have to be released.
+func New(s Settings) *Stage { return &Stage{settings: s} }
+
+// Call is one record's (or batch's) work in a stage.
+type Call struct {
+	stage    *Stage
+	attempts atomic.Int64
+}
+
+// Begin begins a call. The context it returns carries the call to [Turn].
+func (s *Stage) Begin(ctx context.Context) (context.Context, *Call) {
+	c := &Call{stage: s}
+	return context.WithValue(ctx, callKey{}, c), c
+}
+
+// Attempts is how many requests the call has put on the wire so far, refused
+// ones included.
+func (c *Call) Attempts() int { return int(c.attempts.Load()) }
+
+// Waits are how long turns have waited in the gate, added up over all of them,
+// by what they waited for.
+type Waits struct {
+	// Backoff is the pause after a failure or refusal.
+	Backoff time.Duration
+	// RetryAfter is the pause the other end asked for.
+	RetryAfter time.Duration
+	// Breaker is the pause while the other end is away.
+	Breaker time.Duration
+}
+
+// Snapshot is how a stage's policies stand.
+type Snapshot struct {
+	// Attempts are the requests put on the wire, refused ones included; Retries those
+	// made again after a failure; Refusals those refused (429, 529).
+	Attempts, Retries, Refusals int64
+	// InFlight is how many requests are on the wire, Waiting how many turns wait in
+	// the gate.
+	InFlight, Waiting int
+	// Paused is why nothing is sent, "" if something is.
+	Paused string
+	// PausedUntil is when something will be sent again, a probe for instance; zero if
+	// nothing is paused, or a probe is on the wire.
+	PausedUntil time.Time
+	// Waits are the waiting times so far, those of present waiters included.
+	Waits Waits
+}
+
+// Snapshot returns how the policies stand now.
+func (s *Stage) Snapshot() Snapshot {
+	return Snapshot{Attempts: s.attempts.Load(), InFlight: int(s.inFlight.Load())}
+}
+
+func (c *Call) turn(ctx context.Context, _ Ask, send func(context.Context, *Attempt) error) error {
+	c.stage.attempts.Add(1)
+	c.stage.inFlight.Add(1)
+	defer c.stage.inFlight.Add(-1)
+	return send(ctx, &Attempt{Number: int(c.attempts.Add(1))})
+}
