@@ -33,6 +33,12 @@ type Stage interface {
 	Process(ctx context.Context, r *Record) ([]*Record, error)
 }
 
+// StageFunc is a function as a [Stage].
+type StageFunc func(ctx context.Context, r *Record) ([]*Record, error)
+
+// Process calls f.
+func (f StageFunc) Process(ctx context.Context, r *Record) ([]*Record, error) { return f(ctx, r) }
+
 // Sink writes records. The engine calls it from one goroutine at a time.
 type Sink interface {
 	// Write takes a batch, perhaps only into a buffer. An error means that nothing

@@ -37,7 +37,7 @@ type Pipeline struct {
 // Step is a stage and how the engine is to run it.
 type Step struct {
 	Stage Stage
-	// Workload is what the stage's Spec declares.
+	// Workload is what the stage's Spec declares. A [Turner] always waits.
 	Workload Workload
 	// Costs is what the stage's Spec declares.
 	Costs bool

@@ -172,6 +172,17 @@ func (r *Record) Clone() *Record {
 	return &c
 }
 
+// Snapshot returns the record as it is now, for Restore. Neither copies a field.
+func (r *Record) Snapshot() Record {
+	if r.indexed {
+		r.shared = true
+	}
+	return *r
+}
+
+// Restore makes the record what it was at the Snapshot.
+func (r *Record) Restore(saved Record) { *r = saved }
+
 // SetFields replaces all fields. The record takes the slice over.
 func (r *Record) SetFields(fields []Field) {
 	r.fields, r.indexed, r.edited, r.shared, r.broken = fields, true, true, false, false
