@@ -133,3 +133,11 @@ func (e *BatchError) Error() string {
 	}
 	return fmt.Sprintf("%d of the batch refused: %v", len(e.Refused), e.Refused[first])
 }
+
+// Scaler is a stage that is told, before the first record, how many records will
+// be in it at once, so that it holds as many connections.
+type Scaler interface{ Scale(parallelism int) }
+
+// Accountant is a stage that counts what it used (tokens, say), by name. It is
+// called while the stage works.
+type Accountant interface{ Usage() map[string]int64 }

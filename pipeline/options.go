@@ -78,7 +78,7 @@ type StepOptions struct {
 	// Breaker pauses the stage when the other end fails.
 	Breaker Breaker
 	// Timeout bounds one attempt; waiting for a turn is excluded. Defaults to 60s for
-	// stages that wait; 0 for none.
+	// stages that wait, else none; negative for none.
 	Timeout time.Duration
 	// OnError is what becomes of a record that failed for good. Defaults to
 	// DeadLetters.

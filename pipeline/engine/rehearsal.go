@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// probeTime bounds how long one component may take to say whether it will work.
+const probeTime = 15 * time.Second
+
+// rehearsedRows is how many rows are prepared before the run begins.
+const rehearsedRows = 3
+
+// PreflightError is why a run was not begun: nothing was written, nothing paid.
+type PreflightError struct{ Err error }
+
+// Error returns the reason.
+func (e *PreflightError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *PreflightError) Unwrap() error { return e.Err }
+
+// probe asks every component that can say whether it will work.
+func (r *run) probe(ctx context.Context) error {
+	var errs []error
+	ask := func(name string, component any) {
+		p, ok := component.(pipeline.Prober)
+		if !ok {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, probeTime)
+		defer cancel()
+		err := func() (err error) {
+			defer r.recovered(name, &err)
+			return p.Probe(ctx)
+		}()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	ask("source", r.pipeline.Source)
+	for _, s := range r.pipeline.Steps {
+		ask("stage "+s.Name, s.Stage)
+	}
+	ask("sink", r.pipeline.Sink)
+	if r.pipeline.DeadLetter != nil {
+		ask("dead_letter", r.pipeline.DeadLetter)
+	}
+	return errors.Join(errs...)
+}
+
+// rehearsal holds back the first rows until one of them could be prepared, so
+// that a prompt which works for no row costs nothing and writes nothing.
+type rehearsal struct {
+	run      *run
+	ready    func() error                       // readies the sink, before the first row is passed on
+	pass     func(*pipeline.Record, error) bool // takes a row, or one that cannot be read
+	held     []heldRow
+	prepared int
+	errs     []error
+	passed   bool
+}
+
+type heldRow struct {
+	record     *pipeline.Record
+	unreadable error
+}
+
+// mostHeld bounds how many unreadable rows are held back before the first readable one.
+const mostHeld = 64
+
+// take takes the next row, and reports whether more are wanted.
+func (h *rehearsal) take(r *pipeline.Record, unreadable error) bool {
+	if h.passed {
+		return h.pass(r, unreadable)
+	}
+	h.held = append(h.held, heldRow{r, unreadable})
+	if unreadable == nil {
+		h.prepared++
+		if err := h.rehearse(r); err != nil {
+			h.errs = append(h.errs, fmt.Errorf("row %s: %w", r.ID(), err))
+		}
+	}
+	if len(h.errs) == h.prepared && h.prepared < rehearsedRows && len(h.held) < mostHeld {
+		return true
+	}
+	return h.open()
+}
+
+// open begins the run in earnest, and reports whether more rows are wanted.
+func (h *rehearsal) open() bool {
+	if h.passed {
+		return true
+	}
+	var err error
+	if len(h.errs) > 0 && len(h.errs) == h.prepared {
+		err = fmt.Errorf("none of the first rows can be prepared: %w", h.errs[0])
+	} else {
+		err = h.ready()
+	}
+	if err != nil {
+		h.run.failNow(&PreflightError{err})
+		return false
+	}
+	h.passed = true
+	held := h.held
+	h.held = nil
+	for _, row := range held {
+		if !h.pass(row.record, row.unreadable) {
+			return false
+		}
+	}
+	return true
+}
+
+// rehearse prepares a copy of the row as far as that costs nothing: through the
+// computing stages, up to the first that can only say whether it could go on.
+func (h *rehearsal) rehearse(r *pipeline.Record) (err error) {
+	if !h.run.options.Preflight {
+		return nil
+	}
+	defer h.run.recovered("preflight", &err)
+	c := r.Clone()
+	for _, s := range h.run.pipeline.Steps {
+		if can, ok := s.Stage.(pipeline.Rehearser); ok {
+			if s.When != nil {
+				if yes, err := s.When.Bool(c); err != nil || !yes {
+					return nil
+				}
+			}
+			if err := can.Rehearse(c); err != nil {
+				return fmt.Errorf("stage %s: %w", s.Name, err)
+			}
+			return nil
+		}
+		if !plain(s) {
+			return nil
+		}
+		made, err := s.Stage.Process(h.run.ctx, c)
+		if err != nil || len(made) == 0 {
+			return nil // its own dead letter, or left out: says nothing about the rest
+		}
+		c = made[0]
+	}
+	return nil
+}
+
+// plain reports whether a stage may be tried on a copy: it only computes, and
+// remembers nothing.
+func plain(s pipeline.Step) bool {
+	_, sequential := s.Stage.(pipeline.Sequential)
+	_, batcher := s.Stage.(pipeline.Batcher)
+	_, foreign := s.Stage.(*foreignStage)
+	return s.Workload == pipeline.Computes && s.When == nil && !sequential && !batcher && !foreign
+}

@@ -1,0 +1,333 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// failGrace is how long requests on the wire may still finish after a failure:
+// they may have been paid for.
+const failGrace = time.Second
+
+// run is one run of a pipeline.
+type run struct {
+	pipeline pipeline.Pipeline
+	options  Options
+	log      *slog.Logger
+	began    time.Time
+
+	ctx       context.Context // done after a hard stop
+	abort     context.CancelFunc
+	reading   context.Context // done when nothing more is to be read
+	endInput  context.CancelFunc
+	softOnce  sync.Once
+	stopped   atomic.Bool // asked to stop
+	overtime  *time.Timer // guarded by mu
+	finished  chan struct{}
+	summary   Summary
+	tracker   tracker
+	reasons   reasons
+	source    *sourceNode
+	stages    []*stageNode
+	sink      *sinkNode
+	dead      *sinkNode // nil where dead letters are only counted
+	mu        sync.Mutex
+	failure   error
+	deadSoFar atomic.Int64
+}
+
+// Execution is a run that was started.
+type Execution struct{ run *run }
+
+// Start begins to run a pipeline. A ctx that is cancelled stops the run hard:
+// what is in flight is left unfinished; see [Execution.Stop] for the soft stop.
+// The error is a pipeline that cannot be run.
+func Start(ctx context.Context, p pipeline.Pipeline, o Options) (*Execution, error) {
+	r, err := newRun(ctx, p, o)
+	if err != nil {
+		return nil, err
+	}
+	go r.main()
+	return &Execution{run: r}, nil
+}
+
+// Stop asks the run to drain: nothing more is read or sent, what is in flight
+// finishes and is written. After Pipeline.DrainTimeout what still goes on is
+// cancelled. Stop returns at once, and may be called again.
+func (e *Execution) Stop() { e.run.softStop(true) }
+
+// Wait returns when the run has ended. The error is why it failed; a run that was
+// stopped, or that had dead letters, has not failed: see the Summary.
+func (e *Execution) Wait() (Summary, error) {
+	<-e.run.finished
+	return e.run.summary, e.run.failed()
+}
+
+// Done is closed when the run has ended.
+func (e *Execution) Done() <-chan struct{} { return e.run.finished }
+
+func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
+	if p.Source == nil || p.Sink == nil {
+		return nil, errors.New("a pipeline needs a source and a sink")
+	}
+	r := &run{pipeline: p, options: o, log: o.Logger, began: time.Now(), finished: make(chan struct{})}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.pipeline.DrainTimeout <= 0 {
+		r.pipeline.DrainTimeout = 2 * time.Minute
+	}
+	r.pipeline.StopWhen.DeadLetters = cmp.Or(p.StopWhen.DeadLetters, 0.5)
+	r.pipeline.StopWhen.After = cmp.Or(p.StopWhen.After, 200)
+	r.pipeline.Steps = nameSteps(p.Steps)
+	r.ctx, r.abort = context.WithCancel(ctx)
+	r.reading, r.endInput = context.WithCancel(r.ctx)
+	r.source = &sourceNode{run: r, source: p.Source, done: make(chan struct{})}
+	r.source.rehearsal = rehearsal{run: r, pass: r.source.pass, ready: func() error { return r.sink.start(r.ctx) }}
+	for i, s := range r.pipeline.Steps {
+		if s.Stage == nil {
+			return nil, fmt.Errorf("stage %s is nil", s.Name)
+		}
+		if _, foreign := s.Stage.(*foreignStage); !foreign {
+			r.stages = append(r.stages, newStageNode(r, s, runsOrdered(r.pipeline.Steps[i:])))
+		}
+	}
+	r.sink = newSinkNode(r, "sink", p.Sink, p.Flush, delivered)
+	if p.DeadLetter != nil {
+		r.dead = newSinkNode(r, "dead_letter", p.DeadLetter, pipeline.Flush{}, deadLettered)
+	}
+	r.source.out = r.firstQueue()
+	context.AfterFunc(r.ctx, func() { r.softStop(false) })
+	return r, nil
+}
+
+// runsOrdered reports whether the first of these stages keeps the order: because
+// it is told to, or because a stage behind it depends on it.
+func runsOrdered(steps []pipeline.Step) bool {
+	if !steps[0].Unordered {
+		return true
+	}
+	for _, s := range steps {
+		if NeedsOrder(s.Stage) {
+			return true
+		}
+	}
+	return false
+}
+
+// NeedsOrder reports whether a stage's answer depends on the order of the records,
+// so that every stage in front of it runs ordered.
+func NeedsOrder(s pipeline.Stage) bool {
+	_, sequential := s.(pipeline.Sequential)
+	_, batcher := s.(pipeline.Batcher)
+	return sequential || batcher
+}
+
+// nameSteps gives a name to every stage that has none.
+func nameSteps(steps []pipeline.Step) []pipeline.Step {
+	named := make([]pipeline.Step, len(steps))
+	for i, s := range steps {
+		if s.Name == "" {
+			s.Name = fmt.Sprintf("stage-%d", i+1)
+		}
+		named[i] = s
+	}
+	return named
+}
+
+// main runs the pipeline from probe to summary.
+func (r *run) main() {
+	defer close(r.finished)
+	defer r.abort()
+	if err := r.preflight(); err != nil {
+		r.failNow(&PreflightError{err})
+	} else {
+		r.stream()
+	}
+	r.release()
+	r.mu.Lock()
+	if r.overtime != nil {
+		r.overtime.Stop()
+	}
+	r.mu.Unlock()
+	r.account()
+	r.summary = r.summarize()
+}
+
+func (r *run) preflight() error {
+	if !r.options.Preflight {
+		return nil
+	}
+	return r.probe(r.ctx)
+}
+
+// stream runs the nodes to the end, then the dead letters.
+func (r *run) stream() {
+	if r.dead != nil {
+		go r.dead.work()
+	}
+	r.wire()
+	if r.dead != nil {
+		r.dead.in.close()
+		<-r.dead.done
+	}
+}
+
+// release closes every component.
+func (r *run) release() {
+	r.sink.close()
+	if r.dead != nil {
+		r.dead.close()
+	}
+	components := []any{r.pipeline.Source}
+	for _, s := range r.pipeline.Steps {
+		components = append(components, s.Stage)
+	}
+	for _, c := range components {
+		if c, ok := c.(pipeline.Closer); ok {
+			if err := c.Close(); err != nil {
+				r.log.Warn("close", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// account checks that every leaf has ended.
+func (r *run) account() {
+	if lost := r.tracker.counts().lost(); lost != 0 || r.tracker.openRows.Load() != 0 {
+		r.fail(fmt.Errorf("%d records are unaccounted for: an operator between the stages must pass on each record exactly once", lost))
+	}
+}
+
+// softStop ends the input and lets nothing new through the gates.
+func (r *run) softStop(asked bool) {
+	if asked {
+		r.stopped.Store(true)
+	}
+	r.softOnce.Do(func() {
+		r.endReading()
+		for _, s := range r.stages {
+			s.stopBeginning()
+		}
+		r.abortAfter(r.pipeline.DrainTimeout)
+	})
+}
+
+// endReading ends the input at once, even where the source hangs.
+func (r *run) endReading() {
+	r.endInput()
+	r.source.seal()
+}
+
+// abortAfter stops the run hard after a while; the earliest one counts.
+func (r *run) abortAfter(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.overtime != nil {
+		r.overtime.Stop()
+	}
+	r.overtime = time.AfterFunc(d, r.abort)
+}
+
+// fail ends the run with an error; what is on the wire may finish within a moment.
+func (r *run) fail(err error) {
+	r.setFailure(err)
+	r.softStop(false)
+	r.abortAfter(failGrace)
+}
+
+// failNow ends the run with an error and nothing more can be done for it.
+func (r *run) failNow(err error) {
+	r.setFailure(err)
+	r.abort()
+}
+
+// failAfterDrain ends the run with an error when all that was read is finished.
+func (r *run) failAfterDrain(err error) { r.setFailure(err) }
+
+func (r *run) setFailure(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil {
+		r.failure = err
+	}
+}
+
+func (r *run) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failure
+}
+
+// enoughFor: the stage wants no more; the input ends, and what is in front of it
+// and in it is dropped.
+func (r *run) enoughFor(n *stageNode) {
+	for _, s := range r.stages {
+		s.enough.Store(true)
+		if s == n {
+			break
+		}
+		s.stopBeginning()
+	}
+	r.endReading()
+}
+
+// settle ends a record.
+func (r *run) settle(rec *pipeline.Record, how ending) { r.settled(r.tracker.settle(rec, how)) }
+
+func (r *run) settled(err error) {
+	if err != nil {
+		r.failNow(err)
+	}
+}
+
+// note counts why a record failed.
+func (r *run) note(stage string, err error) {
+	_, code := pipeline.Classify(err)
+	r.reasons.add(stage, code, err.Error())
+}
+
+// bury makes a record a dead letter.
+func (r *run) bury(rec *pipeline.Record, stage string, err error, attempts int) {
+	r.note(stage, err)
+	r.log.Debug("dead letter", slog.String("stage", stage), slog.String("record", rec.ID()), slog.Any("error", err))
+	r.deadSoFar.Add(1)
+	if r.dead == nil {
+		r.settle(rec, deadLettered)
+	} else {
+		r.dead.in.push(deadLetter(rec, stage, err, attempts))
+	}
+	r.checkStopWhen()
+}
+
+// checkStopWhen ends a run that goes wrong early.
+func (r *run) checkStopWhen() {
+	s := r.pipeline.StopWhen
+	if s.Off {
+		return
+	}
+	dead := r.deadSoFar.Load()
+	ended := dead + r.tracker.arrived.Load() + r.tracker.ended[dropped].Load() + r.tracker.ended[droppedOnError].Load()
+	if ended < int64(s.After) || float64(dead) < float64(s.DeadLetters)*float64(ended) {
+		return
+	}
+	r.fail(fmt.Errorf("stopped early: %d of the first %d rows failed (stop_when: %v after %d); most frequent: %s",
+		dead, ended, s.DeadLetters, s.After, topReasons(r.reasons.list(), 3)))
+}
+
+func topReasons(list []Reason, most int) string {
+	var parts []string
+	for _, one := range list[:min(most, len(list))] {
+		parts = append(parts, fmt.Sprintf("%d× %s: %s: %s", one.Count, one.Stage, one.Code, one.Message))
+	}
+	return strings.Join(parts, "; ")
+}

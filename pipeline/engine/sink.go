@@ -1,0 +1,209 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
+)
+
+// commitRecords bounds how many records are written and not yet committed.
+const commitRecords = 1 << 16
+
+// finalCommit bounds the last commit of a run that was stopped hard.
+const finalCommit = 30 * time.Second
+
+// sinkNode writes records in batches, commits, and settles what was committed.
+type sinkNode struct {
+	run    *run
+	name   string
+	sink   pipeline.Sink
+	flush  pipeline.Flush
+	how    ending // what a committed record has become
+	policy *policy.Stage
+	in     *queue
+	done   chan struct{}
+	broken bool // the sink has failed: nothing more is written
+
+	mu      sync.Mutex
+	started bool
+	closed  bool
+
+	taken []*leaf // written, not committed
+	due   time.Time
+}
+
+func newSinkNode(r *run, name string, sink pipeline.Sink, flush pipeline.Flush, how ending) *sinkNode {
+	if flush.Records <= 0 {
+		flush.Records = 1000
+	}
+	if flush.Every <= 0 {
+		flush.Every = time.Second
+	}
+	options := policy.Defaults(pipeline.StepOptions{Name: name, Parallelism: 1}, pipeline.Waits)
+	options.Timeout = 0 // a sink's own business
+	return &sinkNode{
+		run: r, name: name, sink: sink, flush: flush, how: how, in: newQueue(), done: make(chan struct{}),
+		policy: policy.New(policy.Settings{StepOptions: options, Stop: r.ctx.Done(), Logger: r.log, Rows: r.tracker.read.Load}),
+	}
+}
+
+// start readies the sink: the main one before the first row is passed on, the one
+// for dead letters with the first of them.
+func (n *sinkNode) start(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.started {
+		return nil
+	}
+	if n.closed {
+		return pipeline.ErrStopped
+	}
+	if s, ok := n.sink.(pipeline.Starter); ok {
+		if err := s.Start(ctx, n.run.options.Fresh); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	n.started = true
+	return nil
+}
+
+// work writes what arrives until the input ends.
+func (n *sinkNode) work() {
+	defer close(n.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var batch []*pipeline.Record
+	for open := true; open; {
+		held := len(batch)
+		batch, open = n.in.take(batch, n.flush.Records-held, n.timeout(timer, held))
+		n.run.tracker.arrived.Add(int64(len(batch) - held))
+		if n.due.IsZero() && len(batch) > 0 {
+			// A little early, so that a record can be read within Every of its arrival.
+			n.due = time.Now().Add(n.flush.Every * 9 / 10)
+		}
+		late := !open || !n.due.IsZero() && !time.Now().Before(n.due)
+		if late || len(batch) >= n.flush.Records {
+			n.write(batch)
+			clear(batch)
+			batch = batch[:0]
+		}
+		if late || len(n.taken) >= commitRecords {
+			n.commit()
+			n.due = time.Time{}
+		}
+	}
+}
+
+// timeout is when to look at the clock again; nil if nothing is held.
+func (n *sinkNode) timeout(timer *time.Timer, held int) <-chan time.Time {
+	if n.due.IsZero() {
+		return nil
+	}
+	timer.Reset(time.Until(n.due))
+	return timer.C
+}
+
+func (n *sinkNode) write(batch []*pipeline.Record) {
+	if len(batch) == 0 {
+		return
+	}
+	if n.broken || n.run.ctx.Err() != nil {
+		n.leave(batch)
+		return
+	}
+	err := n.put(batch)
+	var refused *pipeline.BatchError
+	if err != nil && !errors.As(err, &refused) {
+		n.broken = true
+		n.leave(batch)
+		if n.run.ctx.Err() == nil {
+			n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
+		}
+		return
+	}
+	for i, r := range batch {
+		if refused != nil && refused.Refused[i] != nil {
+			n.refuse(r, refused.Refused[i])
+			continue
+		}
+		n.taken = append(n.taken, ticketOf(r))
+		r.SetTicket(nil)
+	}
+}
+
+// put writes a batch under the policies.
+func (n *sinkNode) put(batch []*pipeline.Record) error {
+	ctx, _ := n.policy.Begin(n.run.ctx)
+	if err := n.start(ctx); err != nil {
+		return err
+	}
+	_, err := policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) (_ struct{}, err error) {
+		defer n.run.recovered(n.name, &err)
+		return struct{}{}, n.sink.Write(ctx, batch)
+	})
+	return err
+}
+
+// refuse ends a record that the sink does not take.
+func (n *sinkNode) refuse(r *pipeline.Record, err error) {
+	if n.how == deadLettered {
+		n.run.failNow(fmt.Errorf("%s: dead letter of %s: %w", n.name, r.ID(), err))
+		n.leave([]*pipeline.Record{r})
+		return
+	}
+	n.run.bury(r, n.name, err, 1)
+}
+
+// commit makes durable what was written; only then has it ended.
+func (n *sinkNode) commit() {
+	if len(n.taken) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.run.ctx), finalCommit)
+	defer cancel()
+	how := n.how
+	if err := n.commitSink(ctx); err != nil {
+		n.broken, how = true, unfinished
+		n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
+	}
+	for _, l := range n.taken {
+		n.run.settled(n.run.tracker.settleLeaf(l, how))
+	}
+	clear(n.taken)
+	n.taken = n.taken[:0]
+}
+
+func (n *sinkNode) commitSink(ctx context.Context) (err error) {
+	defer n.run.recovered(n.name, &err)
+	_, err = n.sink.Commit(ctx)
+	return err
+}
+
+// close releases the sink. Its error fails the run: a compressed file may lack its end.
+func (n *sinkNode) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed = true; !n.started {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.run.ctx), finalCommit)
+	defer cancel()
+	err := func() (err error) {
+		defer n.run.recovered(n.name, &err)
+		return n.sink.Close(ctx)
+	}()
+	if err != nil {
+		n.run.fail(fmt.Errorf("%s: %w", n.name, err))
+	}
+}
+
+func (n *sinkNode) leave(batch []*pipeline.Record) {
+	for _, r := range batch {
+		n.run.settle(r, unfinished)
+	}
+}

@@ -1,0 +1,136 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// sourceNode reads the rows and names them.
+type sourceNode struct {
+	run    *run
+	source pipeline.Source
+	out    *queue
+	done   chan struct{}
+	ended  atomic.Bool // the source has no more rows
+	once   sync.Once
+	keys   keySet
+
+	rehearsal rehearsal
+}
+
+// work reads until the source ends, fails, or the run wants no more.
+func (n *sourceNode) work(ctx context.Context) {
+	defer close(n.done)
+	defer n.seal()
+	var err error
+	func() {
+		defer n.run.recovered("source", &err)
+		err = n.read(ctx)
+	}()
+	if err != nil && ctx.Err() == nil {
+		n.run.failAfterDrain(fmt.Errorf("source: %w", err))
+	}
+	n.ended.Store(ctx.Err() == nil)
+}
+
+func (n *sourceNode) read(ctx context.Context) error {
+	var seq uint64
+	limit := n.run.options.Limit
+	for r, err := range n.source.Records(ctx) {
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case r == nil && err == nil:
+			return errNoRecord
+		case r == nil:
+			return err
+		}
+		r.Ref = pipeline.Ref{Seq: seq}
+		seq++
+		if err == nil {
+			n.identify(r)
+		}
+		if !n.rehearsal.take(r, err) {
+			return nil
+		}
+		if limit > 0 && int64(seq) >= limit {
+			break
+		}
+	}
+	if ctx.Err() == nil {
+		n.rehearsal.open()
+	}
+	return nil
+}
+
+var errNoRecord = errors.New("it yielded neither a record nor an error")
+
+// pass brings a row into the run; false once the run wants no more.
+func (n *sourceNode) pass(r *pipeline.Record, unreadable error) bool {
+	n.run.tracker.begin(r)
+	if unreadable != nil {
+		n.run.bury(r, "source", unreadable, 0)
+		return true
+	}
+	if n.out.push(r) {
+		return true
+	}
+	n.run.tracker.unread(r)
+	return false
+}
+
+// identify gives the row the user's identity.
+func (n *sourceNode) identify(r *pipeline.Record) {
+	key := n.run.pipeline.Key
+	if key == "" {
+		return
+	}
+	v, ok := r.Lookup(key)
+	if !ok || v.IsNull() {
+		return
+	}
+	r.SetKey(v.Text())
+	if first, total := n.keys.repeated(r.Key()); first {
+		n.run.log.Warn("a key is repeated; the rows are all processed", "key", r.Key(), "row", r.Origin.String(), "repeated", total)
+	}
+}
+
+// seal ends the input at once, whatever the source is doing.
+func (n *sourceNode) seal() { n.once.Do(n.out.close) }
+
+// mostKeys bounds the memory for finding repeated keys: 16 MiB for what is
+// remembered. Behind that many distinct keys the oldest half is forgotten.
+const mostKeys = 1 << 20
+
+// keySet finds repeated keys.
+type keySet struct {
+	seed     maphash.Seed
+	old, new map[uint64]struct{}
+	total    atomic.Int64
+}
+
+// repeated notes a key. It returns whether it is the first one found that was
+// there before, and how many were.
+func (s *keySet) repeated(key string) (first bool, total int64) {
+	if s.new == nil {
+		s.seed, s.new = maphash.MakeSeed(), map[uint64]struct{}{}
+	}
+	h := maphash.String(s.seed, key)
+	_, inOld := s.old[h]
+	_, inNew := s.new[h]
+	if inOld || inNew {
+		total = s.total.Add(1)
+		return total == 1, total
+	}
+	s.new[h] = struct{}{}
+	if len(s.new) >= mostKeys/2 {
+		s.old, s.new = s.new, map[uint64]struct{}{}
+	}
+	return false, s.total.Load()
+}

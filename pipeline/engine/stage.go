@@ -1,0 +1,266 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
+)
+
+// chunkRecords is how many records a worker of a computing stage takes at once: it
+// makes the cost of handing them over vanish.
+const chunkRecords = 64
+
+// stageNode runs one stage: workers take records in order, process them, and pass
+// on what became of them.
+type stageNode struct {
+	run     *run
+	step    pipeline.Step
+	batcher pipeline.Batcher // nil for a stage that takes one record at a time
+	turner  bool             // puts its turns under the policies itself
+	policy  *policy.Stage    // nil for a stage that has none
+	ordered bool
+	order   *order // nil where one worker keeps the order, or nobody does
+
+	in, out *queue
+	taking  chan struct{} // size 1: held by the one worker that takes
+	chunk   int
+
+	halt     chan struct{} // closed when nothing new is to be begun
+	haltOnce sync.Once
+	enough   atomic.Bool // a later stage wants no more: what is here is dropped
+	cut      bool        // ordered: a record is unfinished, and so all behind it; passing on owns it
+
+	workers sync.WaitGroup
+	started atomic.Int64
+	idle    atomic.Int64
+	calls   atomic.Int64
+	busy    atomic.Int64
+}
+
+func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
+	_, turner := step.Stage.(pipeline.Turner)
+	if turner {
+		step.Workload = pipeline.Waits
+	}
+	step.StepOptions = policy.Defaults(step.StepOptions, step.Workload)
+	n := &stageNode{
+		run: r, step: step, turner: turner, ordered: ordered,
+		in: newQueue(), taking: make(chan struct{}, 1), chunk: 1, halt: make(chan struct{}),
+	}
+	n.batcher, _ = step.Stage.(pipeline.Batcher)
+	if _, one := step.Stage.(pipeline.Sequential); one {
+		n.step.Parallelism, n.ordered = 1, true
+	}
+	if step.Workload == pipeline.Computes {
+		n.chunk = chunkRecords
+	}
+	if n.batcher != nil {
+		n.chunk, _ = n.batcher.Batch()
+	}
+	if n.ordered && n.step.Parallelism > 1 {
+		n.order = newOrder(max(n.step.ReorderWindow, n.chunk))
+	}
+	if turner || step.Retry.Attempts > 1 || step.Timeout > 0 || step.Workload == pipeline.Waits {
+		n.policy = policy.New(policy.Settings{
+			StepOptions: n.step.StepOptions, Stop: n.halt, Logger: r.log, Rows: r.tracker.read.Load,
+		})
+	}
+	if s, ok := step.Stage.(pipeline.Scaler); ok {
+		s.Scale(n.step.Parallelism)
+	}
+	return n
+}
+
+// start begins the work; out must be known.
+func (n *stageNode) start() {
+	n.workers.Add(1)
+	n.started.Store(1)
+	go n.work()
+	go func() {
+		n.workers.Wait()
+		n.out.close()
+	}()
+}
+
+// stopBeginning lets nothing new through the gate.
+func (n *stageNode) stopBeginning() { n.haltOnce.Do(func() { close(n.halt) }) }
+
+func (n *stageNode) work() {
+	defer n.workers.Done()
+	var buf []*pipeline.Record
+	for {
+		batch, ticket, open := n.next(buf[:0])
+		if !open {
+			return
+		}
+		n.busy.Add(int64(len(batch)))
+		outs := n.process(batch)
+		n.busy.Add(int64(-len(batch)))
+		if n.order != nil {
+			n.order.finish(ticket, outs, n.pass)
+		} else {
+			n.pass(outs)
+		}
+		buf = batch
+	}
+}
+
+// next takes the next records and their ticket. One worker at a time does, so
+// that tickets are in the order of the records.
+func (n *stageNode) next(dst []*pipeline.Record) (batch []*pipeline.Record, ticket uint64, open bool) {
+	n.idle.Add(1)
+	n.taking <- struct{}{}
+	n.idle.Add(-1)
+	defer func() { <-n.taking }()
+	most := n.chunk
+	if n.order != nil {
+		most = min(most, n.order.await())
+	}
+	if n.batcher != nil {
+		batch, open = n.gather(dst)
+	} else {
+		batch, open = n.in.take(dst, most, nil)
+	}
+	if !open {
+		return nil, 0, false
+	}
+	if n.order != nil {
+		ticket = n.order.begin(batch)
+	}
+	n.grow()
+	return batch, ticket, true
+}
+
+// grow starts another worker if there may be one and nobody is free to take.
+func (n *stageNode) grow() {
+	if n.idle.Load() == 0 && n.started.Load() < int64(n.step.Parallelism) {
+		n.started.Add(1)
+		n.workers.Add(1)
+		go n.work()
+	}
+}
+
+// process returns what became of the records, in their order.
+func (n *stageNode) process(batch []*pipeline.Record) []*pipeline.Record {
+	outs := make([]*pipeline.Record, 0, len(batch))
+	if n.batcher != nil {
+		return n.processBatch(batch, outs)
+	}
+	for _, r := range batch {
+		if n.admit(r, &outs) {
+			outs = n.processOne(r, outs)
+		}
+	}
+	return outs
+}
+
+// admit reports whether the stage is to work on r. If not, r has ended, or is in
+// outs because it passes by.
+func (n *stageNode) admit(r *pipeline.Record, outs *[]*pipeline.Record) bool {
+	switch {
+	case n.run.ctx.Err() != nil:
+		*outs = n.leave(r, *outs)
+		return false
+	case n.enough.Load():
+		n.run.settle(r, dropped)
+		return false
+	case n.step.When == nil:
+		return true
+	}
+	yes, err := n.step.When.Bool(r)
+	switch {
+	case err != nil:
+		*outs = n.failed(r, fmt.Errorf("when: %w", err), 0, *outs)
+		return false
+	case !yes:
+		*outs = append(*outs, r)
+	}
+	return yes
+}
+
+func (n *stageNode) processOne(r *pipeline.Record, outs []*pipeline.Record) []*pipeline.Record {
+	saved := r.Snapshot()
+	made, attempts, err := n.call(r, saved)
+	n.calls.Add(1)
+	if errors.Is(err, pipeline.ErrEnough) {
+		n.run.enoughFor(n)
+		err = nil
+	}
+	if err == nil {
+		err = n.check(made)
+	}
+	if err != nil {
+		r.Restore(saved)
+		return n.failed(r, err, attempts, outs)
+	}
+	return n.accept(r, made, outs)
+}
+
+// call has the stage process the record under its policies.
+func (n *stageNode) call(r *pipeline.Record, saved pipeline.Record) (made []*pipeline.Record, attempts int, err error) {
+	if n.policy == nil {
+		made, err = n.safely(n.run.ctx, r)
+		return made, 1, err
+	}
+	ctx, call := n.policy.Begin(n.run.ctx)
+	if n.turner {
+		made, err = n.safely(ctx, r)
+	} else {
+		made, err = policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) ([]*pipeline.Record, error) {
+			r.Restore(saved)
+			return n.step.Stage.Process(ctx, r)
+		})
+	}
+	return made, call.Attempts(), err
+}
+
+// safely turns a panic of the stage into the record's error.
+func (n *stageNode) safely(ctx context.Context, r *pipeline.Record) (made []*pipeline.Record, err error) {
+	defer n.run.recovered(n.step.Name, &err)
+	return n.step.Stage.Process(ctx, r)
+}
+
+// recovered, deferred, turns a panic into an error; the stack goes to the log.
+func (r *run) recovered(component string, err *error) {
+	if p := recover(); p != nil {
+		r.log.Error("panic", slog.String("component", component), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		*err = pipeline.Permanent("panic", fmt.Errorf("panic: %v", p))
+	}
+}
+
+var errSameRecord = errors.New("the stage returned nil or the same record twice")
+
+// check refuses what cannot be settled.
+func (n *stageNode) check(made []*pipeline.Record) error {
+	for i, m := range made {
+		if m == nil {
+			return errSameRecord
+		}
+		for _, other := range made[:min(i, 64)] {
+			if other == m {
+				return errSameRecord
+			}
+		}
+	}
+	return nil
+}
+
+// accept adds what a record turned into.
+func (n *stageNode) accept(r *pipeline.Record, made, outs []*pipeline.Record) []*pipeline.Record {
+	switch {
+	case len(made) == 0:
+		n.run.settle(r, dropped)
+		return outs
+	case len(made) == 1 && made[0] == r:
+		return append(outs, r)
+	}
+	n.run.tracker.split(r, made)
+	return append(outs, made...)
+}

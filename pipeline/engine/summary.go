@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// Snapshot says how the run stands now.
+func (e *Execution) Snapshot() Snapshot {
+	r := e.run
+	s := Snapshot{Elapsed: time.Since(r.began), Counts: r.tracker.counts(), Draining: r.stopped.Load()}
+	s.EstimatedRows = r.estimate(s.Counts.Read)
+	for _, n := range r.stages {
+		s.Stages = append(s.Stages, n.snapshot())
+		if w := n.waitingFor(); w != "" {
+			s.Waiting = w + " in " + n.step.Name
+		}
+	}
+	return s
+}
+
+// estimate is how many rows the source seems to have, 0 if that is not known.
+func (r *run) estimate(read int64) int64 {
+	limit := r.options.Limit
+	if r.source.ended.Load() {
+		return read
+	}
+	m, ok := r.pipeline.Source.(pipeline.Meter)
+	if !ok || read == 0 {
+		return limit
+	}
+	done, total := m.Progress()
+	if done <= 0 || total <= 0 {
+		return limit
+	}
+	rows := int64(float64(read) * max(1, float64(total)/float64(done)))
+	if limit > 0 {
+		return min(rows, limit)
+	}
+	return rows
+}
+
+func (n *stageNode) snapshot() StageSnapshot {
+	s := StageSnapshot{Name: n.step.Name, InFlight: int(n.busy.Load()), Calls: n.calls.Load()}
+	if n.policy != nil {
+		p := n.policy.Snapshot()
+		s.Attempts, s.Retries, s.Refusals = p.Attempts, p.Retries, p.Refusals
+		s.Paused, s.PausedUntil = p.Paused, p.PausedUntil
+	}
+	return s
+}
+
+func (n *stageNode) waitingFor() string {
+	if n.order == nil {
+		return ""
+	}
+	return n.order.waitingFor()
+}
+
+// summarize says how the run ended.
+func (r *run) summarize() Summary {
+	s := Summary{
+		Name: r.pipeline.Name, Elapsed: time.Since(r.began), Counts: r.tracker.counts(),
+		Reasons: r.reasons.list(), RepeatedKeys: r.source.keys.total.Load(), Stopped: r.stopped.Load(),
+	}
+	if s.Counts.DeadLettered > 0 {
+		s.DeadLetters = r.pipeline.DeadLetterName
+	}
+	for _, n := range r.stages {
+		s.Stages = append(s.Stages, n.summary())
+	}
+	return s
+}
+
+func (n *stageNode) summary() StageSummary {
+	s := n.snapshot()
+	sum := StageSummary{Name: s.Name, Calls: s.Calls, Attempts: s.Attempts, Retries: s.Retries, Refusals: s.Refusals}
+	if a, ok := n.step.Stage.(pipeline.Accountant); ok {
+		sum.Usage = a.Usage()
+	}
+	return sum
+}

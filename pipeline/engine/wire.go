@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/reugn/go-streams"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// Foreign puts a go-streams operator between two stages. It is handed *pipeline.Record
+// values and must pass on each of them, in order, exactly once; it may change
+// them. The run fails when records get lost or are repeated. A panic in the
+// operator's own goroutine ends the program: nobody else can catch it.
+func Foreign(flow streams.Flow) pipeline.Stage { return &foreignStage{flow: flow} }
+
+type foreignStage struct{ flow streams.Flow }
+
+func (*foreignStage) Process(context.Context, *pipeline.Record) ([]*pipeline.Record, error) {
+	return nil, errors.New("a go-streams operator works in a pipeline only")
+}
+
+// wire links the nodes as go-streams does, and returns when the sink has ended.
+// Between two nodes of our own the link is a queue, else a channel of *Record.
+func (r *run) wire() {
+	var flow streams.Flow
+	nodes := r.stages
+	for _, step := range r.pipeline.Steps {
+		var next streams.Flow
+		if foreign, ok := step.Stage.(*foreignStage); ok {
+			next = foreign.flow
+		} else {
+			next = &stageFlow{nodes[0]}
+			nodes = nodes[1:]
+		}
+		if flow == nil {
+			flow = (&sourceFlow{r.source}).Via(next)
+		} else {
+			flow = flow.Via(next)
+		}
+	}
+	if flow == nil {
+		go r.source.work(r.reading)
+		go r.sink.work()
+		<-r.sink.done
+		return
+	}
+	flow.To(&sinkFlow{r.sink})
+}
+
+// firstQueue is where the source puts its rows.
+func (r *run) firstQueue() *queue {
+	switch {
+	case len(r.pipeline.Steps) == 0:
+		return r.sink.in
+	case len(r.stages) > 0 && r.stages[0].step.Name == r.pipeline.Steps[0].Name:
+		return r.stages[0].in
+	default:
+		return newQueue()
+	}
+}
+
+// sourceFlow is a source as go-streams sees it.
+type sourceFlow struct{ *sourceNode }
+
+var _ streams.Source = (*sourceFlow)(nil)
+
+// Out is for foreign operators.
+func (s *sourceFlow) Out() <-chan any { return outlet(s.out) }
+
+// Via links the source to a flow and begins to read.
+func (s *sourceFlow) Via(next streams.Flow) streams.Flow {
+	if _, own := next.(*stageFlow); !own {
+		go pump(s.out, next)
+	}
+	go s.work(s.run.reading)
+	return next
+}
+
+// stageFlow is a stage as go-streams sees it.
+type stageFlow struct{ *stageNode }
+
+var _ streams.Flow = (*stageFlow)(nil)
+
+// In is for foreign operators.
+func (s *stageFlow) In() chan<- any { return s.run.inlet(s.in) }
+
+// Out is for foreign operators.
+func (s *stageFlow) Out() <-chan any { return outlet(s.stageNode.out) }
+
+// Via links the stage to a flow and begins its work.
+func (s *stageFlow) Via(next streams.Flow) streams.Flow {
+	if own, ok := next.(*stageFlow); ok {
+		s.out = own.in
+	} else {
+		s.out = newQueue()
+		go pump(s.out, next)
+	}
+	s.start()
+	return next
+}
+
+// To links the stage to a sink and returns when that has ended.
+func (s *stageFlow) To(sink streams.Sink) {
+	if own, ok := sink.(*sinkFlow); ok {
+		s.out = own.in
+		go own.work()
+	} else {
+		s.out = newQueue()
+		go pump(s.out, sink)
+	}
+	s.start()
+	sink.AwaitCompletion()
+}
+
+// sinkFlow is a sink as go-streams sees it.
+type sinkFlow struct{ *sinkNode }
+
+var _ streams.Sink = (*sinkFlow)(nil)
+
+// In is for foreign operators.
+func (s *sinkFlow) In() chan<- any {
+	go s.work()
+	return s.run.inlet(s.in)
+}
+
+// AwaitCompletion returns when everything is written and settled.
+func (s *sinkFlow) AwaitCompletion() { <-s.done }
+
+// pump hands what a queue holds to a foreign operator.
+func pump(q *queue, to streams.Inlet) {
+	in := to.In()
+	defer close(in)
+	var batch []*pipeline.Record
+	for open := true; open; {
+		batch, open = q.take(batch[:0], queueRecords, nil)
+		for _, r := range batch {
+			in <- r
+		}
+	}
+}
+
+// inlet is a channel from which a foreign operator's records go into a queue.
+// It is unbuffered, as go-streams' own are.
+func (r *run) inlet(q *queue) chan<- any {
+	in := make(chan any)
+	go func() {
+		defer q.close()
+		for v := range in {
+			rec, ok := v.(*pipeline.Record)
+			if !ok || rec == nil {
+				r.failNow(fmt.Errorf("a go-streams operator passed on a %T; it must pass on the *pipeline.Record it was handed", v))
+				continue
+			}
+			q.push(rec)
+		}
+	}()
+	return in
+}
+
+// outlet is a channel to which a queue's records go.
+func outlet(q *queue) <-chan any {
+	c := make(chan any)
+	go pump(q, outletEnd(c))
+	return c
+}
+
+type outletEnd chan any
+
+func (c outletEnd) In() chan<- any { return c }
