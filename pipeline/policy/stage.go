@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -60,13 +61,42 @@ func fill[T comparable](field *T, value T) {
 // Stage is the policies of one stage, shared by all of its workers.
 type Stage struct {
 	settings Settings
-	attempts atomic.Int64
-	inFlight atomic.Int64
+	log      *slog.Logger
+	retry    retrypolicy.RetryPolicy[*turn]
+	gate     gate
+	calls    atomic.Int64
+	turns    atomic.Int64 // in progress
+	spent    atomic.Int64 // of the retry budget
 }
 
 // New returns the policies of a stage. It starts nothing and holds nothing that
 // would have to be released.
-func New(s Settings) *Stage { return &Stage{settings: s} }
+func New(s Settings) *Stage {
+	g := &Stage{settings: s, log: s.Logger, retry: newRetry()}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.gate.stop, g.gate.maxPause, g.gate.spread = s.Stop, s.Breaker.MaxPause, s.Retry.Backoff
+	g.gate.resting.less, g.gate.ready.less = byRest, byTicket
+	g.gate.breaker.setUp(s.StepOptions)
+	return g
+}
+
+func (s *Stage) rows() int64 {
+	if s.settings.Rows != nil {
+		return s.settings.Rows()
+	}
+	return s.calls.Load()
+}
+
+// enter and leave count the turns in progress.
+func (s *Stage) enter() {
+	if s.turns.Add(1) == 1 {
+		s.gate.awaken()
+	}
+}
+
+func (s *Stage) leave() { s.turns.Add(-1) }
 
 // Call is one record's (or batch's) work in a stage.
 type Call struct {
@@ -76,6 +106,7 @@ type Call struct {
 
 // Begin begins a call. The context it returns carries the call to [Turn].
 func (s *Stage) Begin(ctx context.Context) (context.Context, *Call) {
+	s.calls.Add(1)
 	c := &Call{stage: s}
 	return context.WithValue(ctx, callKey{}, c), c
 }
@@ -114,12 +145,16 @@ type Snapshot struct {
 
 // Snapshot returns how the policies stand now.
 func (s *Stage) Snapshot() Snapshot {
-	return Snapshot{Attempts: s.attempts.Load(), InFlight: int(s.inFlight.Load())}
-}
-
-func (c *Call) turn(ctx context.Context, _ Ask, send func(context.Context, *Attempt) error) error {
-	c.stage.attempts.Add(1)
-	c.stage.inFlight.Add(1)
-	defer c.stage.inFlight.Add(-1)
-	return send(ctx, &Attempt{Number: int(c.attempts.Add(1))})
+	g := &s.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	g.ledger.book(now)
+	shot := Snapshot{
+		Attempts: g.attempts, Retries: g.retries, Refusals: g.refusals,
+		InFlight: g.inFlight, Waiting: g.waiting(),
+		Waits: Waits{Backoff: g.ledger.waits[backoff], RetryAfter: g.ledger.waits[retryAfter], Breaker: g.ledger.waits[away]},
+	}
+	shot.Paused, shot.PausedUntil = g.paused(now)
+	return shot
 }
