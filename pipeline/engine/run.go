@@ -65,6 +65,13 @@ func Start(ctx context.Context, p pipeline.Pipeline, o Options) (*Execution, err
 // cancelled. Stop returns at once, and may be called again.
 func (e *Execution) Stop() { e.run.softStop(true) }
 
+// Abort cancels what is in flight, and leaves it unfinished. What was written is
+// committed all the same. Abort returns at once, and may be called again.
+func (e *Execution) Abort() {
+	e.run.stopped.Store(true)
+	e.run.abort()
+}
+
 // Wait returns when the run has ended. The error is why it failed; a run that was
 // stopped, or that had dead letters, has not failed: see the Summary.
 func (e *Execution) Wait() (Summary, error) {

@@ -81,7 +81,9 @@ func (n *sinkNode) work() {
 	for open := true; open; {
 		held := len(batch)
 		batch, open = n.in.take(batch, n.flush.Records-held, n.timeout(timer, held))
-		n.run.tracker.arrived.Add(int64(len(batch) - held))
+		if n.how == delivered {
+			n.run.tracker.arrived.Add(int64(len(batch) - held))
+		}
 		if n.due.IsZero() && len(batch) > 0 {
 			// A little early, so that a record can be read within Every of its arrival.
 			n.due = time.Now().Add(n.flush.Every * 9 / 10)
@@ -109,18 +111,19 @@ func (n *sinkNode) timeout(timer *time.Timer, held int) <-chan time.Time {
 }
 
 func (n *sinkNode) write(batch []*pipeline.Record) {
+	batch, leaves := n.claim(batch)
 	if len(batch) == 0 {
 		return
 	}
 	if n.broken || n.run.ctx.Err() != nil {
-		n.leave(batch)
+		n.end(leaves, unfinished)
 		return
 	}
 	err := n.put(batch)
 	var refused *pipeline.BatchError
 	if err != nil && !errors.As(err, &refused) {
 		n.broken = true
-		n.leave(batch)
+		n.end(leaves, unfinished)
 		if n.run.ctx.Err() == nil {
 			n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
 		}
@@ -128,12 +131,28 @@ func (n *sinkNode) write(batch []*pipeline.Record) {
 	}
 	for i, r := range batch {
 		if refused != nil && refused.Refused[i] != nil {
-			n.refuse(r, refused.Refused[i])
+			n.refuse(r, leaves[i], refused.Refused[i])
 			continue
 		}
-		n.taken = append(n.taken, ticketOf(r))
-		r.SetTicket(nil)
+		n.taken = append(n.taken, leaves[i])
 	}
+}
+
+// claim takes over the leaves of the records, and leaves out records that ended
+// before: they must not be written twice.
+func (n *sinkNode) claim(batch []*pipeline.Record) ([]*pipeline.Record, []*leaf) {
+	leaves := make([]*leaf, 0, len(batch))
+	kept := batch[:0]
+	for _, r := range batch {
+		l := ticketOf(r)
+		if l == nil {
+			n.run.failNow(fmt.Errorf("%w (%s)", errTwice, r.ID()))
+			continue
+		}
+		r.SetTicket(nil)
+		leaves, kept = append(leaves, l), append(kept, r)
+	}
+	return kept, leaves
 }
 
 // put writes a batch under the policies.
@@ -150,13 +169,20 @@ func (n *sinkNode) put(batch []*pipeline.Record) error {
 }
 
 // refuse ends a record that the sink does not take.
-func (n *sinkNode) refuse(r *pipeline.Record, err error) {
+func (n *sinkNode) refuse(r *pipeline.Record, l *leaf, err error) {
 	if n.how == deadLettered {
 		n.run.failNow(fmt.Errorf("%s: dead letter of %s: %w", n.name, r.ID(), err))
-		n.leave([]*pipeline.Record{r})
+		n.end([]*leaf{l}, unfinished)
 		return
 	}
+	r.SetTicket(l)
 	n.run.bury(r, n.name, err, 1)
+}
+
+func (n *sinkNode) end(leaves []*leaf, how ending) {
+	for _, l := range leaves {
+		n.run.settled(n.run.tracker.settleLeaf(l, how))
+	}
 }
 
 // commit makes durable what was written; only then has it ended.
@@ -171,9 +197,7 @@ func (n *sinkNode) commit() {
 		n.broken, how = true, unfinished
 		n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
 	}
-	for _, l := range n.taken {
-		n.run.settled(n.run.tracker.settleLeaf(l, how))
-	}
+	n.end(n.taken, how)
 	clear(n.taken)
 	n.taken = n.taken[:0]
 }
@@ -199,11 +223,5 @@ func (n *sinkNode) close() {
 	}()
 	if err != nil {
 		n.run.fail(fmt.Errorf("%s: %w", n.name, err))
-	}
-}
-
-func (n *sinkNode) leave(batch []*pipeline.Record) {
-	for _, r := range batch {
-		n.run.settle(r, unfinished)
 	}
 }

@@ -18,8 +18,11 @@ type sourceNode struct {
 	out    *queue
 	done   chan struct{}
 	ended  atomic.Bool // the source has no more rows
-	once   sync.Once
 	keys   keySet
+
+	mu      sync.Mutex
+	sealed  bool // no more rows
+	passing bool // a row is being passed on
 
 	rehearsal rehearsal
 }
@@ -73,16 +76,25 @@ var errNoRecord = errors.New("it yielded neither a record nor an error")
 
 // pass brings a row into the run; false once the run wants no more.
 func (n *sourceNode) pass(r *pipeline.Record, unreadable error) bool {
+	n.mu.Lock()
+	n.passing = !n.sealed
+	sealed := n.sealed
+	n.mu.Unlock()
+	if sealed {
+		return false
+	}
 	n.run.tracker.begin(r)
 	if unreadable != nil {
 		n.run.bury(r, "source", unreadable, 0)
-		return true
+	} else {
+		n.out.push(r)
 	}
-	if n.out.push(r) {
-		return true
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.passing = false; n.sealed {
+		n.out.close()
 	}
-	n.run.tracker.unread(r)
-	return false
+	return !n.sealed
 }
 
 // identify gives the row the user's identity.
@@ -101,8 +113,15 @@ func (n *sourceNode) identify(r *pipeline.Record) {
 	}
 }
 
-// seal ends the input at once, whatever the source is doing.
-func (n *sourceNode) seal() { n.once.Do(n.out.close) }
+// seal ends the input at once, whatever the source is doing. Once the queue is
+// closed no row is counted any more.
+func (n *sourceNode) seal() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.sealed = true; !n.passing {
+		n.out.close()
+	}
+}
 
 // mostKeys bounds the memory for finding repeated keys: 16 MiB for what is
 // remembered. Behind that many distinct keys the oldest half is forgotten.

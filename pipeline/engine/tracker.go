@@ -139,10 +139,3 @@ func ticketOf(r *pipeline.Record) *leaf {
 	l, _ := r.Ticket().(*leaf)
 	return l
 }
-
-// unread takes back a row that nobody wanted.
-func (t *tracker) unread(r *pipeline.Record) {
-	t.read.Add(-1)
-	t.openRows.Add(-1)
-	r.SetTicket(nil)
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/reugn/go-streams"
 
@@ -32,7 +33,7 @@ func (r *run) wire() {
 		if foreign, ok := step.Stage.(*foreignStage); ok {
 			next = foreign.flow
 		} else {
-			next = &stageFlow{nodes[0]}
+			next = &stageFlow{stageNode: nodes[0]}
 			nodes = nodes[1:]
 		}
 		if flow == nil {
@@ -47,7 +48,8 @@ func (r *run) wire() {
 		<-r.sink.done
 		return
 	}
-	flow.To(&sinkFlow{r.sink})
+	go r.sink.work()
+	flow.To(&sinkFlow{sinkNode: r.sink})
 }
 
 // firstQueue is where the source puts its rows.
@@ -80,12 +82,15 @@ func (s *sourceFlow) Via(next streams.Flow) streams.Flow {
 }
 
 // stageFlow is a stage as go-streams sees it.
-type stageFlow struct{ *stageNode }
+type stageFlow struct {
+	*stageNode
+	inlet inlet
+}
 
 var _ streams.Flow = (*stageFlow)(nil)
 
 // In is for foreign operators.
-func (s *stageFlow) In() chan<- any { return s.run.inlet(s.in) }
+func (s *stageFlow) In() chan<- any { return s.inlet.open(s.run, s.in) }
 
 // Out is for foreign operators.
 func (s *stageFlow) Out() <-chan any { return outlet(s.stageNode.out) }
@@ -106,7 +111,6 @@ func (s *stageFlow) Via(next streams.Flow) streams.Flow {
 func (s *stageFlow) To(sink streams.Sink) {
 	if own, ok := sink.(*sinkFlow); ok {
 		s.out = own.in
-		go own.work()
 	} else {
 		s.out = newQueue()
 		go pump(s.out, sink)
@@ -116,15 +120,15 @@ func (s *stageFlow) To(sink streams.Sink) {
 }
 
 // sinkFlow is a sink as go-streams sees it.
-type sinkFlow struct{ *sinkNode }
+type sinkFlow struct {
+	*sinkNode
+	inlet inlet
+}
 
 var _ streams.Sink = (*sinkFlow)(nil)
 
 // In is for foreign operators.
-func (s *sinkFlow) In() chan<- any {
-	go s.work()
-	return s.run.inlet(s.in)
-}
+func (s *sinkFlow) In() chan<- any { return s.inlet.open(s.run, s.in) }
 
 // AwaitCompletion returns when everything is written and settled.
 func (s *sinkFlow) AwaitCompletion() { <-s.done }
@@ -143,21 +147,30 @@ func pump(q *queue, to streams.Inlet) {
 }
 
 // inlet is a channel from which a foreign operator's records go into a queue.
-// It is unbuffered, as go-streams' own are.
-func (r *run) inlet(q *queue) chan<- any {
-	in := make(chan any)
-	go func() {
-		defer q.close()
-		for v := range in {
-			rec, ok := v.(*pipeline.Record)
-			if !ok || rec == nil {
-				r.failNow(fmt.Errorf("a go-streams operator passed on a %T; it must pass on the *pipeline.Record it was handed", v))
-				continue
-			}
-			q.push(rec)
+// Operators ask for it once for every element.
+type inlet struct {
+	once sync.Once
+	in   chan any
+}
+
+func (i *inlet) open(r *run, q *queue) chan<- any {
+	i.once.Do(func() {
+		i.in = make(chan any)
+		go r.receive(i.in, q)
+	})
+	return i.in
+}
+
+func (r *run) receive(in <-chan any, q *queue) {
+	defer q.close()
+	for v := range in {
+		rec, ok := v.(*pipeline.Record)
+		if !ok || rec == nil {
+			r.failNow(fmt.Errorf("a go-streams operator passed on a %T; it must pass on the *pipeline.Record it was handed", v))
+			continue
 		}
-	}()
-	return in
+		q.push(rec)
+	}
 }
 
 // outlet is a channel to which a queue's records go.
