@@ -88,7 +88,7 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	}
 	r := &run{pipeline: p, options: o, log: o.Logger, began: time.Now(), finished: make(chan struct{})}
 	if r.log == nil {
-		r.log = slog.New(slog.DiscardHandler)
+		r.log = discard()
 	}
 	if r.pipeline.DrainTimeout <= 0 {
 		r.pipeline.DrainTimeout = 2 * time.Minute
@@ -116,6 +116,8 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	context.AfterFunc(r.ctx, func() { r.softStop(false) })
 	return r, nil
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // runsOrdered reports whether the first of these stages keeps the order: because
 // it is told to, or because a stage behind it depends on it.

@@ -187,7 +187,7 @@ func (n *stageNode) admit(r *pipeline.Record, outs *[]*pipeline.Record) bool {
 
 func (n *stageNode) processOne(r *pipeline.Record, outs []*pipeline.Record) []*pipeline.Record {
 	saved := r.Snapshot()
-	made, attempts, err := n.call(r, saved)
+	made, attempts, err := n.call(n.run.ctx, r, saved)
 	n.calls.Add(1)
 	if errors.Is(err, pipeline.ErrEnough) {
 		n.run.enoughFor(n)
@@ -204,12 +204,12 @@ func (n *stageNode) processOne(r *pipeline.Record, outs []*pipeline.Record) []*p
 }
 
 // call has the stage process the record under its policies.
-func (n *stageNode) call(r *pipeline.Record, saved pipeline.Record) (made []*pipeline.Record, attempts int, err error) {
+func (n *stageNode) call(ctx context.Context, r *pipeline.Record, saved pipeline.Record) (made []*pipeline.Record, attempts int, err error) {
 	if n.policy == nil {
-		made, err = n.safely(n.run.ctx, r)
+		made, err = n.safely(ctx, r)
 		return made, 1, err
 	}
-	ctx, call := n.policy.Begin(n.run.ctx)
+	ctx, call := n.policy.Begin(ctx)
 	if n.turner {
 		made, err = n.safely(ctx, r)
 	} else {
