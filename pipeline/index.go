@@ -35,48 +35,65 @@ func unquote(quoted string) string {
 }
 
 func skipSpace(s string, i int) int {
-	for i < len(s) && (s[i] == ' ' || s[i] == '\t' || s[i] == '\n' || s[i] == '\r') {
+	for i < len(s) && s[i] <= ' ' {
 		i++
 	}
 	return i
 }
 
-// skipString returns the index behind the string that begins at s[i].
+// skipString returns the index behind the string that begins at s[i]. Looking for
+// quotes alone is 1.3 times as fast as looking at every byte.
 func skipString(s string, i int) int {
-	for i++; i < len(s) && s[i] != '"'; i++ {
-		if s[i] == '\\' {
-			i++
+	for i++; ; i++ {
+		n := strings.IndexByte(s[i:], '"')
+		if n < 0 {
+			return len(s)
+		}
+		if i += n; s[i-1] != '\\' || !escaped(s, i) {
+			return i + 1
 		}
 	}
-	return i + 1
+}
+
+// escaped reports whether an odd number of backslashes stands before s[i].
+func escaped(s string, i int) bool {
+	start := i
+	for i > 0 && s[i-1] == '\\' {
+		i--
+	}
+	return (start-i)%2 == 1
 }
 
 // skipValue returns the index behind the value that begins at s[i].
 func skipValue(s string, i int) int {
-	depth := 0
-	for i < len(s) {
+	if i >= len(s) {
+		return i
+	}
+	switch s[i] {
+	case '"':
+		return skipString(s, i)
+	case '{', '[':
+		return skipNested(s, i)
+	}
+	for i < len(s) && s[i] > ' ' && s[i] != ',' && s[i] != '}' && s[i] != ']' {
+		i++
+	}
+	return i
+}
+
+// skipNested returns the index behind the list or object that begins at s[i].
+func skipNested(s string, i int) int {
+	for depth := 0; i < len(s); {
 		switch s[i] {
 		case '"':
-			i = skipString(s, i) - 1
+			i = skipString(s, i)
+			continue
 		case '{', '[':
 			depth++
 		case '}', ']':
-			if depth == 0 {
-				return i
-			}
 			depth--
-		case ',', ' ', '\t', '\n', '\r':
-			if depth == 0 {
-				return i
-			}
-			i++
-			continue
-		default:
-			i++
-			continue
 		}
-		i++
-		if depth == 0 {
+		if i++; depth == 0 {
 			return i
 		}
 	}

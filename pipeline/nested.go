@@ -10,6 +10,9 @@ func (v Value) Elements() ([]Value, bool) {
 	i := skipSpace(v.s, 1)
 	for i < len(v.s) && v.s[i] != ']' {
 		end := skipValue(v.s, i)
+		if end == i {
+			break // not valid JSON: RawJSON does not check
+		}
 		list = append(list, Value{s: v.s[i:end]})
 		if i = skipSpace(v.s, end); i < len(v.s) && v.s[i] == ',' {
 			i = skipSpace(v.s, i+1)

@@ -40,8 +40,8 @@ type Record struct {
 	ticket  any
 }
 
-// NewRecord returns a record with these fields, in this order. A name given
-// twice is the caller's error: the last one is found.
+// NewRecord returns a record with these fields, in this order. It takes the slice
+// over. A name given twice is the caller's error: the last one is found.
 func NewRecord(fields ...Field) *Record {
 	return &Record{fields: fields, indexed: true, edited: true}
 }
@@ -50,7 +50,7 @@ func NewRecord(fields ...Field) *Record {
 // It takes raw over: the caller must not change it afterwards. White space
 // around the object is not kept.
 func ParseRecord(raw []byte) (*Record, error) {
-	raw = bytes.TrimSpace(raw)
+	raw = trimSpace(raw)
 	if err := validateObject(raw); err != nil {
 		return nil, err
 	}
@@ -108,7 +108,8 @@ func (r *Record) Lookup(name string) (Value, bool) {
 	return Value{}, false
 }
 
-// Fields returns the top-level fields in order. The slice must not be changed.
+// Fields returns the top-level fields in order. The slice must not be changed, and
+// holds only until the record is.
 func (r *Record) Fields() []Field {
 	r.index()
 	return r.fields
@@ -192,10 +193,12 @@ func (r *Record) SetFields(fields []Field) {
 // touched it; else field by field, each untouched one byte for byte.
 func (r *Record) AppendJSON(dst []byte) []byte {
 	if !r.edited {
-		if r.broken {
+		switch {
+		case r.broken:
 			return Text(r.raw).AppendJSON(dst)
+		case r.raw != "":
+			return append(dst, r.raw...)
 		}
-		return append(dst, r.raw...)
 	}
 	dst = append(dst, '{')
 	for i := range r.fields {
@@ -203,15 +206,21 @@ func (r *Record) AppendJSON(dst []byte) []byte {
 			dst = append(dst, ',')
 		}
 		f := &r.fields[i]
-		if f.rawName != "" {
-			dst = append(dst, f.rawName...)
-		} else {
-			dst, _ = jsontext.AppendQuote(dst, f.Name)
-		}
+		dst = f.appendName(dst)
 		dst = append(dst, ':')
 		dst = f.Value.AppendJSON(dst)
 	}
 	return append(dst, '}')
+}
+
+// appendName appends the name as it was written, unless somebody has changed it
+// since in a copy of the field.
+func (f *Field) appendName(dst []byte) []byte {
+	if f.rawName != "" && unquote(f.rawName) == f.Name {
+		return append(dst, f.rawName...)
+	}
+	dst, _ = jsontext.AppendQuote(dst, f.Name) // the error only says that bad UTF-8 was replaced
+	return dst
 }
 
 // Ticket returns what the engine attached to the record. It is the engine's own;
@@ -284,6 +293,9 @@ func checkJSON(raw []byte) error {
 	}
 	return nil
 }
+
+// trimSpace removes what JSON takes for white space around a value, and only that.
+func trimSpace(raw []byte) []byte { return bytes.Trim(raw, " \t\r\n") }
 
 // jsonError says in one line what is wrong with a JSON text and where.
 func jsonError(err error, size int) error {

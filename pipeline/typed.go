@@ -13,7 +13,7 @@ func Encode[T any](v T) (*Record, error) {
 	if r, ok := any(v).(*Record); ok {
 		return r, nil
 	}
-	raw, err := json.Marshal(v, json.Deterministic(true))
+	raw, err := json.Marshal(v, asWritten())
 	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}

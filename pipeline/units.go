@@ -16,7 +16,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 	number := strings.TrimRight(string(text), "BKMGTibkmgt ")
 	unit, known := sizeUnit(strings.ToLower(strings.TrimSpace(string(text[len(number):]))))
 	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || !known || v < 0 || v*unit > 1<<62 || v != v {
+	if err != nil || !known || v < 0 || v > 0 && v*unit < 1 || v*unit > 1<<62 || v != v {
 		return fmt.Errorf("%q is not a size; write it like 16MiB or 64KB", text)
 	}
 	*s = Size(v * unit)
@@ -63,7 +63,7 @@ type Duration time.Duration
 // UnmarshalText parses a Duration.
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
-	if err != nil {
+	if err != nil || v < 0 {
 		return fmt.Errorf("%q is not a duration; write it with a unit, like 500ms, 30s or 5m", text)
 	}
 	*d = Duration(v)
@@ -118,6 +118,15 @@ func (s Secret) String() string {
 		return ""
 	}
 	return redacted
+}
+
+// Format hides the secret from every verb, %d and %x too.
+func (s Secret) Format(f fmt.State, verb rune) {
+	if verb == 'q' || verb == 'v' && f.Flag('#') {
+		fmt.Fprint(f, s.GoString())
+		return
+	}
+	fmt.Fprint(f, s.String())
 }
 
 // GoString hides the secret from %#v.

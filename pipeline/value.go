@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -34,9 +33,11 @@ func RawJSON(raw string) Value { return Value{s: raw} }
 // ParseValue returns the Value of one JSON text, or an error if it is not valid.
 // Numbers keep their spelling.
 func ParseValue(raw []byte) (Value, error) {
-	raw = bytes.TrimSpace(raw)
-	if err := checkJSON(raw); err != nil {
-		return Value{}, err
+	raw = trimSpace(raw)
+	if !jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true)) {
+		if err := checkJSON(raw); err != nil {
+			return Value{}, err
+		}
 	}
 	return Value{s: string(raw)}, nil
 }
@@ -58,11 +59,16 @@ func ValueOf(v any) (Value, error) {
 	case int64:
 		return Value{s: strconv.FormatInt(v, 10)}, nil
 	}
-	raw, err := json.Marshal(v, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
+	raw, err := json.Marshal(v, asWritten(), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return Value{}, err
 	}
 	return Value{s: string(raw)}, nil
+}
+
+// asWritten are the options that keep Values inside a Go value as they were read.
+func asWritten() json.Options {
+	return json.JoinOptions(json.Deterministic(true), jsontext.PreserveRawStrings(true), jsontext.AllowDuplicateNames(true))
 }
 
 // Kind returns the kind of the JSON value: 'n' null, 't' or 'f' for booleans,
@@ -95,8 +101,7 @@ func (v Value) Text() string {
 	case 'n':
 		return ""
 	case '"':
-		out, _ := jsontext.AppendUnquote(nil, v.s)
-		return bytesToString(out)
+		return unquote(v.s)
 	default:
 		return v.s
 	}
@@ -122,6 +127,15 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	default:
 		return append(dst, v.s...)
 	}
+}
+
+// MarshalJSON returns the value as JSON, so that Go types may hold Values.
+func (v Value) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON makes v the value of one JSON text; see [ParseValue].
+func (v *Value) UnmarshalJSON(raw []byte) (err error) {
+	*v, err = ParseValue(raw)
+	return err
 }
 
 // errRange is what Any returns for a number that no Go type holds.
