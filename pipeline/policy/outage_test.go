@@ -1,0 +1,461 @@
+package policy_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
+)
+
+// provider is the other end: it answers after a latency, and fails with err while
+// it is down.
+type provider struct {
+	latency  time.Duration
+	from, to time.Duration // down, from its start
+	err      error
+
+	mu    sync.Mutex
+	start time.Time
+	sent  []time.Duration
+}
+
+func (p *provider) send(ctx context.Context, _ *policy.Attempt) (string, error) {
+	p.mu.Lock()
+	if p.start.IsZero() {
+		p.start = time.Now()
+	}
+	at := time.Since(p.start)
+	p.sent = append(p.sent, at)
+	p.mu.Unlock()
+	select {
+	case <-time.After(p.latency):
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if at >= p.from && at < p.to {
+		return "", p.err
+	}
+	return "", nil
+}
+
+// between returns when something was sent from..to.
+func (p *provider) between(from, to time.Duration) (sent []time.Duration) {
+	for _, at := range p.sent {
+		if at >= from && at < to {
+			sent = append(sent, at)
+		}
+	}
+	return sent
+}
+
+func (p *provider) row(int) func(context.Context, *policy.Attempt) (string, error) { return p.send }
+
+func TestOutageIsSatOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		// Two attempts: the one that shows the outage, and one to spare. None may be
+		// spent while the outage is known.
+		s := setup(parallelism(64), attempts(2))
+		p := &provider{latency: 100 * time.Millisecond, from: time.Second, to: 31 * time.Second, err: errDown}
+		if err := errors.Join(workers(t.Context(), s, 64, 64*40, p.row)...); err != nil {
+			t.Fatal(err)
+		}
+		probes := p.between(1100*time.Millisecond, 31100*time.Millisecond)
+		if len(probes) != 1 || probes[0] != 16100*time.Millisecond {
+			t.Errorf("sent into the outage: %v, want one probe at 16.1s", probes)
+		}
+		if again := p.between(31100*time.Millisecond, 31300*time.Millisecond); len(again) != 1 {
+			t.Errorf("%d sent before the second probe was answered, want 1", len(again))
+		}
+		got := s.Snapshot()
+		if got.Paused != "" || got.Waiting != 0 || got.InFlight != 0 {
+			t.Errorf("got %+v, want nothing left", got)
+		}
+		if got.Waits.Breaker < 63*29*time.Second {
+			t.Errorf("booked %s for the breaker, want about 64 times 30s", got.Waits.Breaker)
+		}
+	})
+}
+
+func TestOutageSnapshot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := setup(parallelism(20))
+		p := &provider{latency: time.Second, to: 10 * time.Second, err: unavailable(0)}
+		start := time.Now()
+		go workers(t.Context(), s, 20, 20, p.row)
+		time.Sleep(5 * time.Second)
+		if got := s.Snapshot(); got.Paused != "keeps failing (http_503)" || got.PausedUntil.Sub(start) != 16*time.Second || got.Waiting != 20 {
+			t.Errorf("got %+v, want a pause until 16s", got)
+		}
+		time.Sleep(11500 * time.Millisecond)
+		if got := s.Snapshot(); got.Paused == "" || !got.PausedUntil.IsZero() || got.InFlight != 1 {
+			t.Errorf("got %+v, want a probe on the wire", got)
+		}
+		time.Sleep(time.Minute)
+		if got := s.Snapshot(); got.Paused != "" {
+			t.Errorf("got %+v, want the pause to be over", got)
+		}
+	})
+}
+
+func TestWhatDoesNotOpenTheBreaker(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		err  error
+		rows int
+	}{
+		{"record errors", errBad, 100},
+		{"refusals", errRefused, 1},
+		{"panics", nil, 100},
+		{"few failures", errDown, 2}, // 12 attempts; 16 of 20 would open it
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := setup()
+				for range tc.rows {
+					sc := &script{errs: repeat(tc.err, 50)}
+					_, _, _ = one(t.Context(), s, func(ctx context.Context, a *policy.Attempt) (string, error) {
+						if tc.err == nil {
+							panic("ouch")
+						}
+						return sc.send(ctx, a)
+					})
+				}
+				if got := s.Snapshot(); got.Paused != "" || got.Waits.Breaker != 0 {
+					t.Errorf("got %+v, want no pause", got)
+				}
+			})
+		})
+	}
+}
+
+// opened returns policies whose breaker has just opened, and the channel that stops
+// them. A row that showed the outage still waits, until ctx is done.
+func opened(ctx context.Context, t *testing.T) (*policy.Stage, chan struct{}) {
+	t.Helper()
+	stop := make(chan struct{})
+	s := setup(stopOn(stop))
+	ctx, cancel := context.WithCancel(ctx)
+	go workers(ctx, s, 16, 16, func(int) func(context.Context, *policy.Attempt) (string, error) {
+		return (&script{errs: repeat(errDown, 1000)}).send
+	})
+	synctest.Wait()
+	cancel()
+	synctest.Wait()
+	if got := s.Snapshot(); got.Paused == "" || got.Waiting != 0 {
+		t.Fatalf("got %+v, want an open breaker and nobody waiting", got)
+	}
+	return s, stop
+}
+
+func TestFailedProbeCostsNoAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := opened(t.Context(), t)
+		sc := &script{errs: repeat(errDown, 50)}
+		_, n, err := one(t.Context(), s, sc.send)
+		if err != nil || n != 51 {
+			t.Errorf("got %v after %d attempts, want success after 51", err, n)
+		}
+		for i := 1; i < len(sc.at); i++ {
+			if got := sc.at[i].Sub(sc.at[i-1]); got != 15*time.Second {
+				t.Errorf("probe %d came after %s, want 15s", i, got)
+			}
+		}
+	})
+}
+
+func TestProbesTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := opened(t.Context(), t)
+		scripts := make([]*script, 3)
+		var wg sync.WaitGroup
+		for i := range scripts {
+			scripts[i] = &script{errs: repeat(errDown, 2)}
+			wg.Go(func() { _, _, _ = one(t.Context(), s, scripts[i].send) })
+		}
+		wg.Wait()
+		for i, sc := range scripts {
+			if len(sc.at) != 3 {
+				t.Errorf("row %d sent %d, want 3", i, len(sc.at))
+			}
+			if got := sc.at[1].Sub(sc.at[0]); got != 45*time.Second {
+				t.Errorf("row %d probed again after %s, want the others to come first", i, got)
+			}
+		}
+	})
+}
+
+func TestProbeWithoutVerdict(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		probe func(ctx context.Context) (string, error)
+		next  time.Duration // until the next probe
+	}{
+		{"cancelled", func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }, 15 * time.Second},
+		{"refused", func(context.Context) (string, error) { return "", refusal(0) }, 0},
+		{"panic", func(context.Context) (string, error) { panic("ouch") }, 0},
+		{"record error closes it", func(context.Context) (string, error) { return "", errBad }, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, _ := opened(t.Context(), t)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go func() {
+					_, _, _ = one(ctx, s, func(ctx context.Context, _ *policy.Attempt) (string, error) {
+						time.AfterFunc(time.Second, cancel)
+						return tc.probe(ctx)
+					})
+				}()
+				synctest.Wait()
+				start := time.Now()
+				sc := &script{}
+				_, _, err := one(t.Context(), s, sc.send)
+				got := time.Since(start) - 15*time.Second
+				if tc.next > 0 {
+					got -= time.Second
+				}
+				if err != nil || got != tc.next {
+					t.Errorf("the next row went %s after the probe (%v), want %s", got, err, tc.next)
+				}
+			})
+		})
+	}
+}
+
+// TestLateAnswersDoNotProbe has requests from before the outage end while the one
+// probe is out: they must neither close the breaker nor give back its permit.
+func TestLateAnswersDoNotProbe(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]error{"success": nil, "failure": errDown} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := setup()
+				for range 4 {
+					go func() {
+						_, _, _ = one(t.Context(), s, func(_ context.Context, a *policy.Attempt) (string, error) {
+							if a.Number == 1 {
+								time.Sleep(15500 * time.Millisecond)
+								return "", late
+							}
+							return "", nil
+						})
+					}()
+				}
+				p := &provider{to: time.Minute, err: errDown, latency: time.Second}
+				go workers(t.Context(), s, 16, 16, p.row)
+				time.Sleep(16900 * time.Millisecond)
+				if probes := p.between(1, 20*time.Second); len(probes) != 1 {
+					t.Errorf("sent into the outage: %v, want one probe at 16s", probes)
+				}
+				if got := s.Snapshot(); got.Paused == "" {
+					t.Error("the breaker closed without a probe's success")
+				}
+				time.Sleep(10 * time.Minute)
+			})
+		})
+	}
+}
+
+func TestMaxPause(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		err  error
+	}{
+		{"failures", errDown},
+		{"refusals", errRefused},
+		{"refusals with Retry-After", refusal(20 * time.Minute)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, start := setup(), time.Now()
+				p := &provider{latency: time.Second, to: 100 * time.Hour, err: tc.err}
+				for row, err := range workers(t.Context(), s, 16, 16, p.row) {
+					class, code := pipeline.Classify(err)
+					if class != pipeline.ClassFatal || code != "outage" || !errors.Is(err, tc.err) || !strings.Contains(err.Error(), "30m") {
+						t.Fatalf("row %d: got %s/%s: %v", row, class, code, err)
+					}
+				}
+				// The first failure is seen after a second; the last request may be on the wire.
+				if got := time.Since(start); got < 30*time.Minute+time.Second || got > 30*time.Minute+2*time.Second {
+					t.Errorf("gave up after %s, want 30m after the first failure", got)
+				}
+			})
+		})
+	}
+}
+
+func TestPauseCountsOnlyWhileSomebodyWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := opened(t.Context(), t)
+		time.Sleep(time.Hour)
+		sc := &script{errs: repeat(errDown, 3)}
+		if _, _, err := one(t.Context(), s, sc.send); err != nil {
+			t.Errorf("after an hour without a row: %v", err)
+		}
+	})
+}
+
+func TestBreakerOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := setup(noBreaker)
+		p := &provider{to: time.Hour, err: errDown}
+		for _, err := range workers(t.Context(), s, 16, 16, p.row) {
+			if class, _ := pipeline.Classify(err); class != pipeline.ClassTransient {
+				t.Fatalf("got %v, want the rows to fail on their own", err)
+			}
+		}
+		if got := len(p.sent); got != 16*6 {
+			t.Errorf("sent %d, want 6 for each row", got)
+		}
+	})
+}
+
+// waits are the ways to wait in the gate: a stage, what its rows get, and how many
+// rows to start.
+func waits() map[string]struct {
+	setup func(context.Context, *testing.T) (*policy.Stage, chan struct{})
+	errs  []error
+	hang  bool // the first row is a probe on the wire
+} {
+	fresh := func(context.Context, *testing.T) (*policy.Stage, chan struct{}) {
+		stop := make(chan struct{})
+		return setup(stopOn(stop), func(s *policy.Settings) { s.Retry.Backoff = time.Hour; s.Retry.MaxBackoff = time.Hour }), stop
+	}
+	return map[string]struct {
+		setup func(context.Context, *testing.T) (*policy.Stage, chan struct{})
+		errs  []error
+		hang  bool
+	}{
+		"backoff":     {fresh, repeat(errDown, 5), false},
+		"refused":     {fresh, repeat(errRefused, 50), false},
+		"retry-after": {fresh, repeat(refusal(time.Minute), 50), false},
+		"breaker":     {opened, nil, false},
+		"probe":       {opened, nil, true},
+	}
+}
+
+func TestStopEndsAnyWaitAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, tc := range waits() {
+		for _, how := range []string{"soft", "hard"} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					ctx, cancel := context.WithCancel(t.Context())
+					s, stop := tc.setup(ctx, t)
+					probe := make(chan error, 1)
+					if tc.hang {
+						go func() {
+							_, _, err := one(t.Context(), s, func(context.Context, *policy.Attempt) (string, error) {
+								time.Sleep(10 * time.Second)
+								return "", errDown
+							})
+							probe <- err
+						}()
+						time.Sleep(15*time.Second + 1)
+					}
+					ended := make(chan error, 8)
+					for range 8 {
+						go func() {
+							_, _, err := one(ctx, s, (&script{errs: tc.errs}).send)
+							ended <- err
+						}()
+					}
+					time.Sleep(5 * time.Millisecond)
+					if got := s.Snapshot().Waiting; got != 8 {
+						t.Fatalf("%d wait, want 8", got)
+					}
+					start, want := time.Now(), pipeline.ErrStopped
+					if how == "soft" {
+						close(stop)
+					} else {
+						want = context.Canceled
+						cancel()
+					}
+					for range 8 {
+						if err := <-ended; !errors.Is(err, want) {
+							t.Errorf("got %v, want %v", err, want)
+						}
+					}
+					if took := time.Since(start); took != 0 {
+						t.Errorf("it took %s, want none", took)
+					}
+					if got := s.Snapshot(); got.Waiting != 0 {
+						t.Errorf("%d still wait", got.Waiting)
+					}
+					if tc.hang && how == "soft" {
+						if err := <-probe; !errors.Is(err, pipeline.ErrStopped) {
+							t.Errorf("the probe ended with %v, want unfinished", err)
+						}
+					}
+					cancel()
+					time.Sleep(time.Hour)
+				})
+			})
+		}
+	}
+}
+
+func TestSoftStopOnTheWire(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		err  error
+		want error
+	}{
+		{"success", nil, nil},
+		{"failure that would be retried", errDown, pipeline.ErrStopped},
+		{"refusal", errRefused, pipeline.ErrStopped},
+		{"record error", errBad, errBad},
+		{"fatal error", errFatal, errFatal},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				stop := make(chan struct{})
+				s := setup(stopOn(stop))
+				time.AfterFunc(time.Second, func() { close(stop) })
+				_, _, err := one(t.Context(), s, func(ctx context.Context, _ *policy.Attempt) (string, error) {
+					time.Sleep(2 * time.Second)
+					return "", errors.Join(tc.err, ctx.Err())
+				})
+				if !errors.Is(err, tc.want) {
+					t.Errorf("got %v, want %v", err, tc.want)
+				}
+				if _, n, err := one(t.Context(), s, (&script{}).send); n != 0 || !errors.Is(err, pipeline.ErrStopped) {
+					t.Errorf("a new turn made %d attempts: %v", n, err)
+				}
+			})
+		})
+	}
+	t.Run("last attempt", func(t *testing.T) {
+		t.Parallel()
+		stop := make(chan struct{})
+		_, _, err := one(t.Context(), setup(stopOn(stop), attempts(1)), func(context.Context, *policy.Attempt) (string, error) {
+			close(stop)
+			return "", errDown
+		})
+		if !errors.Is(err, errDown) {
+			t.Errorf("got %v, want the failure: it is final", err)
+		}
+	})
+}
