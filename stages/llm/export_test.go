@@ -1,0 +1,39 @@
+package llm
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Capture makes a stage's transport give up where it would connect, and returns
+// the request that send was about to make, with the address and all headers.
+func Capture(s *Stage, send func()) *http.Request {
+	var request *http.Request
+	s.transport.Proxy = func(r *http.Request) (*url.URL, error) {
+		request = r
+		return nil, errors.New("captured")
+	}
+	send()
+	return request
+}
+
+// RetryAfter is retryAfter.
+func RetryAfter(h http.Header, text string, now time.Time) time.Duration {
+	return retryAfter(h, text, now)
+}
+
+// Transport returns the transport of a stage.
+func Transport(s *Stage) *http.Transport { return s.transport }
+
+// Send makes one attempt with a body.
+func Send(ctx context.Context, s *Stage, body []byte) (string, error) { return s.send(ctx, body) }
+
+// NewTransport returns a transport with the settings of a stage's.
+func NewTransport(connections int) *http.Transport {
+	t := newTransport()
+	scale(t, connections)
+	return t
+}

@@ -1,0 +1,41 @@
+package llm
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// lost makes the error of an exchange that brought no whole answer.
+func (s *Stage) lost(ctx context.Context, x *exchange, err error) error {
+	switch certificate := new(tls.CertificateVerificationError); {
+	case errors.Is(err, errTooLong):
+		return s.tooLong(x)
+	case ctx.Err() != nil:
+		return fmt.Errorf("ask %s: %w", s.host, err)
+	case errors.As(err, &certificate):
+		return pipeline.Fatal("tls", fmt.Errorf("ask %s: %w", s.host, err))
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return pipeline.Fatal("tls", fmt.Errorf("ask %s: %w; write http:// in base_url", s.host, err))
+	}
+	err = fmt.Errorf("ask %s: %w", s.host, err)
+	if class, _ := pipeline.Classify(err); class == pipeline.ClassRecord {
+		// Whatever else happens between here and there is not the row's fault.
+		return pipeline.Transient("network", err)
+	}
+	return err
+}
+
+// tooLong is the error of an answer above max_answer. That of an error page is
+// what its status says.
+func (s *Stage) tooLong(x *exchange) error {
+	if x.status < 200 || x.status > 299 {
+		return s.refuse(failure{status: x.status}, x.reply)
+	}
+	return pipeline.Permanent("answer_too_long",
+		fmt.Errorf("%s sent an answer of more than %v, which max_answer allows", s.host, s.config.MaxAnswer))
+}
