@@ -9,12 +9,16 @@ type Pipeline struct {
 	Name string
 	// Source is where the rows come from.
 	Source Source
+	// SourceName says so in messages: "file data/tickets.csv". It may be empty.
+	SourceName string
 	// Key is the field that identifies a row; empty for none.
 	Key string
 	// Steps are the stages, in order.
 	Steps []Step
 	// Sink is where the records go.
 	Sink Sink
+	// SinkName says so in messages: "file out/tickets.jsonl". It may be empty.
+	SinkName string
 	// Flush says how the records are put together for the sink.
 	Flush Flush
 	// DeadLetter takes the records that failed for good; nil only counts them. What
@@ -37,6 +41,8 @@ type Pipeline struct {
 // Step is a stage and how the engine is to run it.
 type Step struct {
 	Stage Stage
+	// Component is the name of the stage's Spec, for messages. It may be empty.
+	Component string
 	// Workload is what the stage's Spec declares. A [Turner] always waits.
 	Workload Workload
 	// Costs is what the stage's Spec declares.
