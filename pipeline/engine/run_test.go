@@ -137,7 +137,7 @@ func TestDeadLetter(t *testing.T) {
 	}
 	want := map[string]bool{
 		`{"record":{"n":0},"error":{"stage":"edit","class":"record","code":"finish_length","message":"cut off","attempts":1,"answer":"half an ans"},"source":{"path":"","line":0,"offset":0,"key":"0","child":""}}`: true,
-		`{"raw":"rubbish 1","error":{"stage":"source","class":"record","code":"error","message":"rubbish","attempts":0},"source":{"path":"","line":0,"offset":0,"key":"","child":""}}`:                             true,
+		`{"raw":"rubbish 1","error":{"stage":"source","class":"record","code":"error","message":"rubbish","attempts":0},"source":{"path":"","line":0,"offset":0,"key":"","child":""}}`:                              true,
 	}
 	for _, got := range dead.committed {
 		if !want[got] {

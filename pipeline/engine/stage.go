@@ -213,12 +213,18 @@ func (n *stageNode) call(ctx context.Context, r *pipeline.Record, saved pipeline
 	if n.turner {
 		made, err = n.safely(ctx, r)
 	} else {
-		made, err = policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) ([]*pipeline.Record, error) {
-			r.Restore(saved)
-			return n.step.Stage.Process(ctx, r)
-		})
+		made, err = n.turn(ctx, r, saved)
 	}
 	return made, call.Attempts(), err
+}
+
+// turn makes the whole of Process one turn. It is apart from call so that only
+// here the snapshot moves to the heap.
+func (n *stageNode) turn(ctx context.Context, r *pipeline.Record, saved pipeline.Record) ([]*pipeline.Record, error) {
+	return policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) ([]*pipeline.Record, error) {
+		r.Restore(saved)
+		return n.step.Stage.Process(ctx, r)
+	})
 }
 
 // safely turns a panic of the stage into the record's error.
