@@ -1,5 +1,7 @@
 package pipeline
 
+import "github.com/go-json-experiment/json/jsontext"
+
 // Elements returns the elements of a list in order, each as it was written, and
 // whether v is a list.
 func (v Value) Elements() ([]Value, bool) {
@@ -40,4 +42,13 @@ func (v Value) Member(name string) (Value, bool) {
 		}
 	}
 	return Value{}, false
+}
+
+// AppendText appends what [Value.Text] returns to dst.
+func (v Value) AppendText(dst []byte) []byte {
+	if v.text || v.Kind() != '"' {
+		return append(dst, v.Text()...)
+	}
+	dst, _ = jsontext.AppendUnquote(dst, v.s) // valid: it was checked on reading
+	return dst
 }

@@ -58,3 +58,12 @@ func TestMember(t *testing.T) {
 		t.Errorf("got %v, %v; want three members in order", members, ok)
 	}
 }
+
+func TestAppendText(t *testing.T) {
+	t.Parallel()
+	for _, v := range []Value{Text(`a "b"`), RawJSON(`"a \"b\" \u00e9"`), RawJSON("1e400"), Null(), {}, RawJSON(`[1, {"a": 2}]`), RawJSON("true")} {
+		if got, want := string(v.AppendText([]byte("x"))), "x"+v.Text(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
