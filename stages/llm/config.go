@@ -121,6 +121,7 @@ func Spec() pipeline.Spec {
 		Name:     "llm",
 		Summary:  "asks a language model about every row",
 		Code:     code,
+		MoreCode: []string{simulator.Code},
 		Workload: pipeline.Waits,
 		Costs:    true,
 		Example: `llm:

@@ -1,6 +1,8 @@
 package llm
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -45,7 +47,7 @@ func parseFailure(status int, body []byte) failure {
 	var v any
 	switch {
 	case len(body) > mostErrorBody:
-		f.message = words(body[:mostWords])
+		f.message = words(body)
 	case json.Unmarshal(body, &v, lenient()) == nil:
 		f.readJSON(v)
 	default:
@@ -89,7 +91,7 @@ func (f *failure) readFields(e map[string]any) {
 	case float64:
 		f.number = int(code)
 	}
-	f.kind = codeName(firstText(e["type"], e["status"]))
+	f.kind = codeName(firstName(e["type"], e["status"]))
 	f.message = words([]byte(firstText(e["message"], e["detail"], e["msg"])))
 	if meta, ok := e["metadata"].(map[string]any); ok {
 		_, f.flagged = meta["flagged_input"]
@@ -110,6 +112,16 @@ func firstText(values ...any) string {
 			if raw, err := json.Marshal(v, json.Deterministic(true)); err == nil {
 				return string(raw)
 			}
+		}
+	}
+	return ""
+}
+
+// firstName returns the first value that is a string.
+func firstName(values ...any) string {
+	for _, v := range values {
+		if s, ok := v.(string); ok && s != "" {
+			return s
 		}
 	}
 	return ""
@@ -150,17 +162,13 @@ func words(text []byte) string {
 // pageTitle returns the title of an HTML page, which says what a page is about in
 // the fewest words, and any other text as it is.
 func pageTitle(body []byte) []byte {
-	page := strings.ToLower(string(body[:min(len(body), 4<<10)]))
-	from := strings.Index(page, "<title>")
-	if from < 0 {
-		return body
+	for _, tag := range []string{"title>", "TITLE>"} {
+		_, rest, _ := bytes.Cut(body, []byte("<"+tag))
+		if title, _, found := bytes.Cut(rest, []byte("</"+tag)); found {
+			return title
+		}
 	}
-	from += len("<title>")
-	end := strings.Index(page[from:], "</title>")
-	if end < 0 {
-		return body
-	}
-	return []byte(strings.TrimSpace(page[from : from+end]))
+	return body
 }
 
 // class decides what the failure does. What a code says goes before what the
@@ -313,7 +321,7 @@ func (s *Stage) refuse(f failure, reply http.Header) error {
 	if hint := s.hint(f, reply); hint != "" {
 		text += " (" + hint + ")"
 	}
-	e.Err = fmt.Errorf("%s", s.hide(text))
+	e.Err = errors.New(s.hide(text))
 	return e
 }
 
