@@ -72,6 +72,9 @@ type Spec struct {
 	// Code is the text of the component's own Go file (go:embed). The comments on
 	// the fields of its config struct are the reference.
 	Code string
+	// MoreCode are the texts of further Go files, where types of the config are
+	// declared elsewhere.
+	MoreCode []string
 	// Example is YAML that shows it: the value of one entry of a pipeline.
 	Example string
 	// Workload is for stages.

@@ -1,0 +1,200 @@
+package load
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// keysCode is this file: the comments on the fields are the reference.
+//
+//go:embed keys.go
+var keysCode string
+
+// pipelineKeys are the keys of a pipeline's YAML file.
+type pipelineKeys struct {
+	// Name is for messages and for the folder of the run's state. It may hold letters,
+	// digits, spaces and "-_.". Defaults to the name of the file without its extension.
+	Name string `yaml:"name"`
+	// Source is where the rows come from: one source component, and beside it `key`.
+	Source captured `yaml:"source" rowmill:"required"`
+	// Stages are what is done with each record, in this order: each entry is one stage
+	// component, and beside it the keys of the engine. Defaults to none.
+	Stages []captured `yaml:"stages"`
+	// Sink is where the records go: one sink component, and beside it `flush`.
+	Sink captured `yaml:"sink" rowmill:"required"`
+	// DeadLetter is where the records go that failed for good, with the reason: one
+	// sink component. Defaults to a file beside the output, out/x.dead.jsonl for
+	// out/x.jsonl; else to .rowmill/<name>/dead.jsonl. It is made with the first one.
+	DeadLetter captured `yaml:"dead_letter"`
+	// StopWhen ends a run early that goes wrong; `off` never does.
+	StopWhen stopWhenKeys `yaml:"stop_when"`
+	// DrainTimeout bounds how long a run that was asked to stop waits for what is in
+	// flight. Defaults to 2m.
+	DrainTimeout pipeline.Duration `yaml:"drain_timeout" rowmill:"tuning,min=1ms"`
+}
+
+// sourceKeys are the keys beside a source.
+type sourceKeys struct {
+	// Key is the field that identifies a row, for messages and dead letters; repeated
+	// ones are counted. Defaults to none: a row is named by its file and line.
+	Key string `yaml:"key"`
+}
+
+// sinkKeys are the keys beside a sink.
+type sinkKeys struct {
+	// Flush says when records are written and made durable.
+	Flush flushKeys `yaml:"flush" rowmill:"tuning"`
+}
+
+// deadLetterKeys are the keys beside a sink for dead letters: none.
+type deadLetterKeys struct{}
+
+// flushKeys says when records are handed to the sink and made durable.
+type flushKeys struct {
+	// Records is how many at most are written at once. Defaults to 1000.
+	Records int `yaml:"records" rowmill:"tuning,min=1"`
+	// Every is how long a record waits at most. Defaults to 1s.
+	Every pipeline.Duration `yaml:"every" rowmill:"tuning,min=1ms"`
+}
+
+// stopWhenKeys end a run early when too much of it fails.
+type stopWhenKeys struct {
+	off bool
+	// DeadLetters is the share of the rows ended so far that became dead letters at
+	// which the run fails. Defaults to 50%.
+	DeadLetters pipeline.Share `yaml:"dead_letters" rowmill:"tuning,min=0.01%,max=100%"`
+	// After is how many rows must have ended before that is looked at. Defaults to 200.
+	After int `yaml:"after" rowmill:"tuning,min=1"`
+}
+
+// UnmarshalText takes "off".
+func (k *stopWhenKeys) UnmarshalText(text []byte) error {
+	return offText(text, &k.off, "dead_letters and after")
+}
+
+// stageKeys are the keys of the engine beside a stage.
+type stageKeys struct {
+	// Name is the stage's name in messages, dead letters and the summary. Defaults to
+	// the component's, with a number where that is taken: llm, llm-2.
+	Name string `yaml:"name"`
+	// Parallelism is how many records are in the stage at once. Defaults to 16 for
+	// stages that wait for others, and to the number of processors for those that
+	// compute.
+	Parallelism int `yaml:"parallelism" rowmill:"tuning,min=1,max=100000"`
+	// Ordered keeps the records in the order in which they came in; `false` lets each
+	// go on as soon as it is ready. The order is kept all the same where a later stage
+	// depends on it (limit, dedupe, group). Defaults to true.
+	Ordered bool `yaml:"ordered"`
+	// ReorderWindow is how many records may be read ahead of the oldest one that is not
+	// ready. Defaults to 16 x parallelism, at least 1024.
+	ReorderWindow int `yaml:"reorder_window" rowmill:"tuning,min=1"`
+	// Retry is how often and when a failed attempt is repeated.
+	Retry retryKeys `yaml:"retry" rowmill:"tuning"`
+	// Breaker pauses the stage while the other end fails, without spending attempts;
+	// `off` never does.
+	Breaker breakerKeys `yaml:"breaker" rowmill:"tuning"`
+	// Timeout bounds one attempt, without the time it waits for its turn; `off` or 0
+	// for none. Defaults to 60s for stages that wait for others, else to none.
+	Timeout timeoutKey `yaml:"timeout" rowmill:"tuning"`
+	// OnError is what becomes of a record that failed for good: `dead_letter` puts it
+	// aside with the reason, `stop` ends the run, `drop` leaves it out. Defaults to
+	// dead_letter.
+	OnError string `yaml:"on_error" rowmill:"oneof=dead_letter|stop|drop"`
+	// When is an expression: only records for which it is true go through the stage,
+	// the others pass by unchanged. Defaults to all.
+	When string `yaml:"when" rowmill:"expr"`
+}
+
+// retryKeys say how often and when a failed attempt is repeated.
+type retryKeys struct {
+	// Attempts is how many are made for one question, the first included. A refusal
+	// (429) is repeated without being counted. Defaults to 6 for stages that wait for
+	// others, else to 1.
+	Attempts int `yaml:"attempts" rowmill:"tuning,min=1,max=1000"`
+	// Backoff is the longest wait before the second attempt. It doubles with each; the
+	// wait itself is random below it. Defaults to 500ms.
+	Backoff pipeline.Duration `yaml:"backoff" rowmill:"tuning,min=1ms"`
+	// MaxBackoff bounds the backoff. Defaults to 60s.
+	MaxBackoff pipeline.Duration `yaml:"max_backoff" rowmill:"tuning,min=1ms"`
+	// RunBudget bounds the retries of the whole run, as a share of its rows so far; the
+	// first 100 are free. Defaults to 100%.
+	RunBudget pipeline.Share `yaml:"run_budget" rowmill:"tuning,min=0.01%,max=1000%"`
+}
+
+// breakerKeys pause a stage whose other end fails.
+type breakerKeys struct {
+	off bool
+	// FailureRate is the share of the last max(20, parallelism) calls at which it
+	// opens. Defaults to 80%.
+	FailureRate pipeline.Share `yaml:"failure_rate" rowmill:"tuning,min=0.01%,max=100%"`
+	// OpenFor is how long nothing is sent before the next probe. Defaults to 15s.
+	OpenFor pipeline.Duration `yaml:"open_for" rowmill:"tuning,min=1ms"`
+	// MaxPause is how long the other end may be away, in all, before the run fails.
+	// Defaults to 30m.
+	MaxPause pipeline.Duration `yaml:"max_pause" rowmill:"tuning,min=1ms"`
+}
+
+// UnmarshalText takes "off".
+func (k *breakerKeys) UnmarshalText(text []byte) error {
+	return offText(text, &k.off, "failure_rate, open_for and max_pause")
+}
+
+// timeoutKey is a duration, or negative for none.
+type timeoutKey time.Duration
+
+// UnmarshalText takes a duration, "off", or 0.
+func (k *timeoutKey) UnmarshalText(text []byte) error {
+	var d pipeline.Duration
+	switch err := d.UnmarshalText(text); {
+	case isOff(text), err == nil && d == 0:
+		*k = -1
+	case err != nil:
+		return fmt.Errorf("%w, or off", err)
+	case d < 0:
+		return errors.New("a timeout cannot be negative; write off for none")
+	default:
+		*k = timeoutKey(d)
+	}
+	return nil
+}
+
+// isOff also takes false, which is what other tools make of a plain off.
+func isOff(text []byte) bool {
+	return string(text) == "off" || strings.EqualFold(string(text), "false")
+}
+
+func offText(text []byte, off *bool, keys string) error {
+	if !isOff(text) {
+		return fmt.Errorf("must be off, or a mapping with %s", keys)
+	}
+	*off = true
+	return nil
+}
+
+// options returns what the engine takes.
+func (k stageKeys) options() pipeline.StepOptions {
+	return pipeline.StepOptions{
+		Parallelism:   k.Parallelism,
+		Unordered:     !k.Ordered,
+		ReorderWindow: k.ReorderWindow,
+		Retry: pipeline.Retry{
+			Attempts:   k.Retry.Attempts,
+			Backoff:    time.Duration(k.Retry.Backoff),
+			MaxBackoff: time.Duration(k.Retry.MaxBackoff),
+			RunBudget:  k.Retry.RunBudget,
+		},
+		Breaker: pipeline.Breaker{
+			Off:         k.Breaker.off,
+			FailureRate: k.Breaker.FailureRate,
+			OpenFor:     time.Duration(k.Breaker.OpenFor),
+			MaxPause:    time.Duration(k.Breaker.MaxPause),
+		},
+		Timeout: time.Duration(k.Timeout),
+		OnError: pipeline.OnError(k.OnError),
+	}
+}
