@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -77,7 +78,7 @@ func serve(t *testing.T, answer http.HandlerFunc) *provider {
 		p.mu.Unlock()
 		answer(w, r)
 	}))
-	server.Config.ErrorLog = nil
+	server.Config.ErrorLog = silent()
 	t.Cleanup(server.Close)
 	p.url = server.URL
 	return p
@@ -226,3 +227,6 @@ func TestShape(t *testing.T) {
 		t.Errorf("shape: %+v", got)
 	}
 }
+
+// silent is for servers whose clients misbehave on purpose.
+func silent() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -5,21 +5,21 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
 
 // lost makes the error of an exchange that brought no whole answer.
 func (s *Stage) lost(ctx context.Context, x *exchange, err error) error {
-	switch certificate := new(tls.CertificateVerificationError); {
+	certificate, record := new(tls.CertificateVerificationError), tls.RecordHeaderError{}
+	switch {
 	case errors.Is(err, errTooLong):
 		return s.tooLong(x)
 	case ctx.Err() != nil:
 		return fmt.Errorf("ask %s: %w", s.host, err)
 	case errors.As(err, &certificate):
 		return pipeline.Fatal("tls", fmt.Errorf("ask %s: %w", s.host, err))
-	case errors.Is(err, http.ErrSchemeMismatch):
+	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
 		return pipeline.Fatal("tls", fmt.Errorf("ask %s: %w; write http:// in base_url", s.host, err))
 	}
 	err = fmt.Errorf("ask %s: %w", s.host, err)
