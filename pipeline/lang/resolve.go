@@ -99,7 +99,7 @@ func (r *resolver) replace(node *ast.Node, kind byte, field string) {
 	switch {
 	case field == "$env":
 		r.fail(*node, fmt.Errorf(`there is no $env; read a field by its name or by field("name")`))
-	case !r.shape.MayHave(field):
+	case kind != slotPresent && !r.shape.MayHave(field):
 		r.fail(*node, errNoField(field, r.shape, inExpression))
 	}
 	if !slices.Contains(r.fields, field) {

@@ -40,8 +40,8 @@ func nearest(name string, names []string) (string, bool) {
 	best, least := "", 1+min(3, utf8.RuneCountInString(name)/3+1)
 	for _, n := range names {
 		d := distance(plain(name), plain(n))
-		if d >= least && firstWord(n) == strings.ToLower(name) {
-			d = least - 1
+		if firstWord(n) == strings.ToLower(name) {
+			d = min(d, 1)
 		}
 		if d < least {
 			best, least = n, d
