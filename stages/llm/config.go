@@ -9,11 +9,13 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
+
+	json "github.com/go-json-experiment/json"
 
 	"github.com/rowmill/rowmill/internal/simulator"
 	"github.com/rowmill/rowmill/pipeline"
@@ -232,7 +234,7 @@ func addBelow(p *pipeline.Problems, key string, err error) {
 	switch {
 	case errors.As(err, &nested):
 		for _, one := range nested {
-			one.Key = strings.TrimSuffix(key+"."+one.Key, ".")
+			one.Key = strings.Trim(key+"."+one.Key, ".")
 			*p = append(*p, one)
 		}
 	case err != nil:
@@ -306,7 +308,8 @@ func (c Config) checkNumbers(p *pipeline.Problems) {
 
 func (c Config) checkHeaders(p *pipeline.Problems) {
 	seen := map[string]string{}
-	for name, value := range c.Headers {
+	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
+		value := c.Headers[name].Reveal()
 		key := "headers." + name
 		canonical := http.CanonicalHeaderKey(name)
 		switch {
@@ -318,7 +321,7 @@ func (c Config) checkHeaders(p *pipeline.Problems) {
 			p.Addf(key, "is the same header as %s", seen[canonical])
 		case c.APIKey != "" && isKeyHeader(canonical):
 			p.Addf(key, "there is an api_key already; write one of the two")
-		case !fitsHeader(value.Reveal()):
+		case !fitsHeader(value):
 			p.Addf(key, "has a character that cannot stand in a header")
 		}
 		seen[canonical] = name
@@ -329,7 +332,6 @@ func (c Config) checkHeaders(p *pipeline.Problems) {
 	if !fitsHeader(c.Organization) {
 		p.Addf("organization", "has a character that cannot stand in a header")
 	}
-	slices.SortStableFunc(*p, func(a, b pipeline.Problem) int { return strings.Compare(a.Key, b.Key) })
 }
 
 // isKeyHeader reports whether a header is one in which keys are sent.
@@ -352,7 +354,7 @@ func fitsHeader(value string) bool {
 // checkExtra refuses what has a key of its own, and what would get an answer that
 // cannot be read.
 func (c Config) checkExtra(p *pipeline.Problems) {
-	for name, value := range c.Extra {
+	for _, name := range slices.Sorted(maps.Keys(c.Extra)) {
 		key := "extra." + name
 		switch name {
 		case "model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop":
@@ -360,12 +362,15 @@ func (c Config) checkExtra(p *pipeline.Problems) {
 		case "stream", "stream_options":
 			p.Addf(key, "answers are not read as a stream")
 		case "n":
-			if !reflect.DeepEqual(value, 1) {
+			if fmt.Sprint(c.Extra[name]) != "1" {
 				p.Addf(key, "a row has one answer; the others would be paid and lost")
+			}
+		default:
+			if _, err := json.Marshal(c.Extra[name]); err != nil {
+				p.Addf(key, "cannot be sent: %w", err)
 			}
 		}
 	}
-	slices.SortStableFunc(*p, func(a, b pipeline.Problem) int { return strings.Compare(a.Key, b.Key) })
 }
 
 func cmpOr(a, b string) string {

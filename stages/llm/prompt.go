@@ -97,7 +97,7 @@ func appendOwn(dst []byte, c Config) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(own)) {
 		value, err := json.Marshal(own[name], json.Deterministic(true))
 		if err != nil {
-			return nil, fmt.Errorf("extra.%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		dst = append(appendQuoted(append(dst, ','), name), ':')
 		dst = append(dst, value...)

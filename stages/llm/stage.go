@@ -69,7 +69,7 @@ func New(c Config, env pipeline.Env) (*Stage, error) {
 	}
 	q, err := newRequest(c, messages)
 	if err != nil {
-		return nil, pipeline.Problems{{Key: "extra", Err: err}}
+		return nil, pipeline.Problems{{Err: err}}
 	}
 	s := &Stage{
 		config: c, key: k, request: q, lenient: lenient(), log: env.Log(), transport: newTransport(),
