@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/template/parse"
+	"unicode/utf8"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -237,7 +238,7 @@ func ordered(decide func(order int) bool) func([]pipeline.Value) (pipeline.Value
 func length(args []pipeline.Value) (pipeline.Value, error) {
 	switch v := args[0]; v.Kind() {
 	case '"':
-		return integer(len([]rune(v.Text()))), nil
+		return integer(utf8.RuneCountInString(v.Text())), nil
 	case '[':
 		list, _ := v.Elements()
 		return integer(len(list)), nil
