@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,13 @@ import (
 	"github.com/rowmill/rowmill/stages/llm"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(serverVariable) != "" {
+		serveBenchmark()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // secret is the key of every test: it must appear in the header of requests to
 // its host, and nowhere else.
@@ -211,8 +218,8 @@ func TestRehearse(t *testing.T) {
 	if err := s.Rehearse(row("x", "y")); err == nil {
 		t.Error("Rehearse of a row without the field: no error")
 	}
-	if e := failed(t, s, row("x", "y")); e.Class != pipeline.ClassRecord || e.Code != "prompt" {
-		t.Errorf("a row without the field: %v %q, want the record's error \"prompt\"", e.Class, e.Code)
+	if e := failed(t, s, row("x", "y")); e.Class != pipeline.ClassRecord || e.Code != "template" {
+		t.Errorf("a row without the field: %v %q, want the record's error \"template\"", e.Class, e.Code)
 	}
 	if p.count() != 0 {
 		t.Errorf("%d requests were made", p.count())

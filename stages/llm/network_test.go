@@ -218,7 +218,7 @@ func counted(t *testing.T, secure bool, answer http.HandlerFunc) (server *httpte
 // answers of every form, errors among them, and any number of rows.
 func TestConnections(t *testing.T) {
 	t.Parallel()
-	const parallelism, rows = 64, 3000
+	const parallelism, rows = 64, 1280
 	answer := func(n *atomic.Int64) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)

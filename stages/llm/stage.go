@@ -180,7 +180,7 @@ func (s *Stage) Rehearse(r *pipeline.Record) error {
 func (s *Stage) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
 	body, err := s.render(r)
 	if err != nil {
-		return nil, pipeline.Permanent("prompt", err)
+		return nil, err
 	}
 	ask := s.ask
 	ask.InputTokens = len(body) / 4
