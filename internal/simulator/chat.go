@@ -159,13 +159,13 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, deployment string)
 }
 
 func (s *Server) parse(w http.ResponseWriter, r *http.Request) (*request, *apiError) {
-	p, ok := s.parsers.Get().(*parser)
+	p, ok := s.readers.Get().(*reader)
 	if !ok {
-		p = new(parser)
+		p = new(reader)
 	}
 	defer func() {
 		if p.body.Cap() <= 1<<20 { // a huge one is not worth keeping
-			s.parsers.Put(p)
+			s.readers.Put(p)
 		}
 	}()
 	p.body.Reset()
@@ -176,8 +176,8 @@ func (s *Server) parse(w http.ResponseWriter, r *http.Request) (*request, *apiEr
 	return parseRequest(&p.decoder)
 }
 
-// parser is what is used again for the next request.
-type parser struct {
+// reader is what is used again for the next request.
+type reader struct {
 	body    bytes.Buffer
 	decoder jsontext.Decoder
 }

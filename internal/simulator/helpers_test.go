@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -123,4 +124,16 @@ func balanced(t testing.TB, s *Server) Ledger {
 		t.Errorf("the ledger does not add up: got %d, want %d: %+v", sum, l.Requests, l)
 	}
 	return l
+}
+
+// contentOf returns the text of a good answer, an error for everything else.
+func contentOf(raw []byte) (string, error) {
+	var c completion
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return "", err
+	}
+	if len(c.Choices) == 0 || c.Choices[0].Message.Content == nil || c.Choices[0].FinishReason != "stop" {
+		return "", errors.New("no answer")
+	}
+	return *c.Choices[0].Message.Content, nil
 }

@@ -319,7 +319,7 @@ func shortest(re *syntax.Regexp) string {
 	case syntax.OpLiteral:
 		return string(re.Rune)
 	case syntax.OpCharClass:
-		return string(printable(re.Rune))
+		return printable(re.Rune)
 	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
 		return "x"
 	case syntax.OpAlternate, syntax.OpCapture, syntax.OpPlus:
@@ -335,13 +335,16 @@ func shortest(re *syntax.Regexp) string {
 }
 
 // printable picks a character of a class: a letter or digit where there is one.
-func printable(ranges []rune) rune {
+func printable(ranges []rune) string {
 	for _, want := range "a0A_-. " {
 		for i := 0; i+1 < len(ranges); i += 2 {
 			if ranges[i] <= want && want <= ranges[i+1] {
-				return want
+				return string(want)
 			}
 		}
 	}
-	return ranges[0]
+	if len(ranges) == 0 { // nothing matches
+		return ""
+	}
+	return string(ranges[0])
 }

@@ -28,7 +28,7 @@ type Server struct {
 	fates   []fate
 	limits  *limiter
 	books   *books
-	parsers sync.Pool // *parser
+	readers sync.Pool // *reader
 	replies sync.Pool // *[]byte: answers
 	done    chan struct{}
 	running sync.WaitGroup // what Close waits for
