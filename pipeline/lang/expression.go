@@ -22,6 +22,7 @@ import (
 type Expression struct {
 	src      string
 	fields   []string
+	result   pipeline.FieldType
 	only     string // the slot that is all there is to it, or ""
 	slots    []string
 	program  *vm.Program
@@ -72,6 +73,7 @@ func (e *Expression) compile(tree *parser.Tree, shape pipeline.Shape) error {
 		}
 		return err
 	}
+	e.result = resultType(tree.Node, shape)
 	patch(&tree.Node)
 	settings := config(shape, e.fields, false)
 	if _, err := checker.Check(tree, settings); err != nil {
@@ -94,6 +96,9 @@ func (e *Expression) compile(tree *parser.Tree, shape pipeline.Shape) error {
 // Fields returns the names of the top-level fields that the expression reads, in
 // the order in which they first occur.
 func (e *Expression) Fields() []string { return slices.Clone(e.fields) }
+
+// Type returns the type of the result as far as it is known.
+func (e *Expression) Type() pipeline.FieldType { return e.result }
 
 // String returns the expression as it was written.
 func (e *Expression) String() string { return e.src }

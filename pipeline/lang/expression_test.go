@@ -296,6 +296,20 @@ func TestExpressionTypesThatFit(t *testing.T) {
 	}
 }
 
+func TestExpressionType(t *testing.T) {
+	t.Parallel()
+	typed := shape(true, pipeline.ShapeField{Name: "s", Type: pipeline.StringType}, pipeline.ShapeField{Name: "n", Type: pipeline.NumberType}, pipeline.ShapeField{Name: "x"})
+	for src, want := range map[string]pipeline.FieldType{
+		`s`: pipeline.StringType, `n`: pipeline.NumberType, `float(s)`: pipeline.NumberType, `n > 1`: pipeline.BoolType, `x`: pipeline.AnyType, `n > 1 ? "a" : nil`: pipeline.AnyType,
+		`has("s")`: pipeline.BoolType, `[s]`: pipeline.AnyType,
+	} {
+		e, err := lang.CompileExpression(src, typed)
+		if err != nil || e.Type() != want {
+			t.Errorf("%s: got %v, %v; want %v", src, e.Type(), err, want)
+		}
+	}
+}
+
 func TestExpressionConcurrently(t *testing.T) {
 	t.Parallel()
 	e := expression(t, `n * 2 + len(filter(items, # > n))`)

@@ -156,6 +156,21 @@ func typeOf(t pipeline.FieldType) types.Type {
 	}
 }
 
+// resultType returns the type of a checked expression. What may also be null is no
+// string.
+func resultType(root ast.Node, shape pipeline.Shape) pipeline.FieldType {
+	switch {
+	case stringField(root, shape) != "":
+		return pipeline.StringType
+	case root.Nature().IsNumber():
+		return pipeline.NumberType
+	case root.Nature().IsBool():
+		return pipeline.BoolType
+	default:
+		return pipeline.AnyType
+	}
+}
+
 // config returns the settings of expr for these fields.
 func config(shape pipeline.Shape, fields []string, typed bool) *conf.Config {
 	c := conf.New(environment(shape, fields, typed))
