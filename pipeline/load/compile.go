@@ -2,7 +2,6 @@ package load
 
 import (
 	"reflect"
-	"slices"
 	"strconv"
 
 	"gopkg.in/yaml.v3"
@@ -14,7 +13,7 @@ import (
 // compile notes the expressions and templates of a configuration that cannot be
 // parsed, where the component could not be built and so could not say it. Their
 // fields are not looked at: the component alone knows what they are about.
-func (l *loader) compile(t reflect.Type, n *node, path string, f flags, count int) {
+func (l *loader) compile(t reflect.Type, n *node, path string, f flags) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -22,17 +21,17 @@ func (l *loader) compile(t reflect.Type, n *node, path string, f flags, count in
 	case n.bad, t == valueType:
 	case n.kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
 		for i, item := range n.items {
-			l.compile(t.Elem(), item, path+"["+strconv.Itoa(i)+"]", f, count)
+			l.compile(t.Elem(), item, path+"["+strconv.Itoa(i)+"]", f)
 		}
 	case n.kind == yaml.MappingNode:
 		for _, e := range n.entries {
 			inner, flags, ok := entryOf(t, e.key.text, f)
 			if ok {
-				l.compile(inner, e.value, join(path, e.key.text), flags, count)
+				l.compile(inner, e.value, join(path, e.key.text), flags)
 			}
 		}
 	case n.kind == yaml.ScalarNode && (f.expr || f.template):
-		if err := compileText(n.text, f); err != nil && !follows(path, false, slices.Clone(l.mistakes[count:])) {
+		if err := compileText(n.text, f); err != nil && !follows(path, false, l.mistakes) {
 			l.problem(pipeline.Problem{Err: err}, n, path, n.place)
 		}
 	}

@@ -75,7 +75,7 @@ func (l *loader) decodePointer(v reflect.Value, n *node, path string, f flags) {
 func (l *loader) decodeStruct(v reflect.Value, n *node, path string, elsewhere func(key string) string) {
 	fields := fieldsOf(v.Type())
 	if n.kind != yaml.MappingNode {
-		l.at(n.place, path, "must be a mapping with the keys %s, not %s", strings.Join(namesOf(fields), ", "), n.what())
+		l.at(n.place, path, "must be %s, not %s", wanted(v.Type(), flags{}), n.what())
 		return
 	}
 	given := map[string]bool{}
@@ -199,7 +199,7 @@ func wanted(t reflect.Type, f flags) string {
 	case reflect.Pointer:
 		return wanted(t.Elem(), f)
 	case reflect.Struct:
-		return "a mapping with the keys " + strings.Join(namesOf(fieldsOf(t)), ", ")
+		return "a mapping (keys: " + strings.Join(namesOf(fieldsOf(t)), ", ") + ")"
 	case reflect.Slice:
 		return "a list of " + plural(t.Elem(), f)
 	case reflect.Map:
@@ -260,6 +260,8 @@ func plural(t reflect.Type, f flags) string {
 // textName is what a type that is made of text is called: "size", "duration".
 func textName(t reflect.Type) string {
 	switch name := strings.ToLower(t.Name()); {
+	case t == reflect.TypeFor[timeoutKey]():
+		return "duration"
 	case slices.Contains([]string{"size", "duration", "share", "secret"}, name):
 		return name
 	default:

@@ -2,7 +2,6 @@ package load
 
 import (
 	_ "embed"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -155,8 +154,6 @@ func (k *timeoutKey) UnmarshalText(text []byte) error {
 		*k = -1
 	case err != nil:
 		return fmt.Errorf("%w, or off", err)
-	case d < 0:
-		return errors.New("a timeout cannot be negative; write off for none")
 	default:
 		*k = timeoutKey(d)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -95,6 +96,9 @@ func (l *loader) warn(p place, path, format string, args ...any) {
 func (l *loader) mistake(p place, path, message string) Mistake {
 	message = strings.Join(strings.FieldsFunc(l.redact(message), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
 	m := Mistake{File: l.file, Line: p.line, Column: p.column, Component: l.inside, Key: path, Message: message}
+	if last := len(l.lines); m.Line > last { // the parser puts what is missing behind the end
+		m.Line, m.Column = last, utf8.RuneCountInString(l.line(last))+1
+	}
 	if p.override != "" {
 		m.File, m.Line, m.Column = p.override, 0, 0
 	}

@@ -91,7 +91,7 @@ func (r *resolver) node(y *yaml.Node, path string) *node {
 		return n
 	}
 	if len(r.open) > mostDepth {
-		return r.bad(n, path, "nested deeper than %d levels", mostDepth)
+		return r.bad(n, shorten(path), "nested deeper than %d levels", mostDepth)
 	}
 	if slices.Contains(r.open, y) {
 		return r.bad(n, path, "the alias holds itself")
@@ -238,7 +238,7 @@ func (r *resolver) merge(y *yaml.Node, path string) []entry {
 	return entries
 }
 
-var plainKey = regexp.MustCompile(`^[\pL\pN_-]+$`)
+var plainKey = regexp.MustCompile(`^[\pL\pN_<-]+$`)
 
 // join returns the path of a key within path.
 func join(path, key string) string {
@@ -270,6 +270,14 @@ func (n *node) what() string {
 	default:
 		return fmt.Sprintf("the text %q", shorten(n.text))
 	}
+}
+
+// bare is what without its kind.
+func (n *node) bare() string {
+	if n.written != "" {
+		return n.what()
+	}
+	return shorten(n.text)
 }
 
 // shorten cuts a text that is too long for a message.

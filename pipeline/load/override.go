@@ -19,7 +19,9 @@ func (l *loader) override(root *node) {
 			l.at(at, "", "an override has the form path=value, like stages[0].llm.model=gpt-4.1")
 		case root.kind == yaml.MappingNode:
 			if v := l.overridden(value, at); v != nil {
-				l.put(root, l.fullPath(root, steps, v), v)
+				if steps = l.fullPath(root, steps, v); len(steps) > 0 {
+					l.put(root, steps, v)
+				}
 			}
 		}
 	}
@@ -27,7 +29,7 @@ func (l *loader) override(root *node) {
 
 // overridden returns the value of an override, or nil after noting why it is none.
 func (l *loader) overridden(value string, at place) *node {
-	docs, err := parseYAML([]byte(value))
+	docs, err := parseYAML(strings.NewReader(value))
 	switch {
 	case err != nil:
 		l.at(at, "", "the value is invalid YAML: %s; quote it", strings.TrimPrefix(yamlLine.ReplaceAllString(err.Error(), ""), "yaml: "))
@@ -82,6 +84,7 @@ func (l *loader) put(n *node, steps []string, v *node) {
 
 // fullPath puts the component in where steps leaves it out: in an entry like
 // {llm: {…}, name: label}, a key that is not the entry's own is the component's.
+// It returns nil after noting that there is no such stage.
 func (l *loader) fullPath(root *node, steps []string, v *node) []string {
 	kind, depth := entryKind(steps[0])
 	if kind == "" || len(steps) <= depth || root.get(steps[0]) == nil {
@@ -97,8 +100,10 @@ func (l *loader) fullPath(root *node, steps []string, v *node) []string {
 	if n.get(step) != nil || slices.Contains(entryKeys(steps[0]), step) {
 		return steps
 	}
+	_, component := l.o.Registry.Lookup(kind, step)
 	for _, e := range n.entries {
-		if _, known := l.o.Registry.Lookup(kind, e.key.text); known {
+		spec, known := l.o.Registry.Lookup(kind, e.key.text)
+		if _, own := findField(configFields(spec), step); known && (own || !component) {
 			return slices.Insert(slices.Clone(steps), depth, e.key.text)
 		}
 	}

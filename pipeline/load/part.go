@@ -163,7 +163,13 @@ func (l *loader) keyOf(not pipeline.Kind, key string) string {
 // elsewhereThanTop says where a key belongs that stands at the top.
 func (l *loader) elsewhereThanTop(key string) string {
 	if kinds := l.otherKinds("", key); kinds != "" {
-		return fmt.Sprintf("is a %s, and stands in an entry of its kind, not at the top", kinds)
+		var where []string
+		for _, kind := range kindsOf(l.o.Registry, key) {
+			where = append(where, map[pipeline.Kind]string{
+				pipeline.KindSource: "`source`", pipeline.KindStage: "`stages`", pipeline.KindSink: "`sink`",
+			}[kind])
+		}
+		return fmt.Sprintf("is a %s: it stands within %s, not at the top", kinds, strings.Join(where, " or "))
 	}
 	return l.keyOf("", key)
 }
@@ -175,7 +181,7 @@ func (l *loader) component(p part, env pipeline.Env) any {
 	}
 	l.inside = p.spec.Name
 	defer func() { l.inside = "" }()
-	count, missing := len(l.mistakes), l.missing
+	missing := l.missing
 	config := newConfig(p.spec)
 	l.configure(config, p)
 	var err error
@@ -187,15 +193,26 @@ func (l *loader) component(p part, env pipeline.Env) any {
 		env.Logger, env.Getenv, env.Stdin, env.Stdout = l.o.Env.Logger, l.o.Env.Getenv, l.o.Env.Stdin, l.o.Env.Stdout
 		built, err = p.spec.New(config, env)
 	} else {
-		defer l.compile(reflect.TypeOf(config), p.config, p.at, flags{}, count)
+		defer l.compile(reflect.TypeOf(config), p.config, p.at, flags{})
 	}
 	if err != nil {
-		l.problems(err, p, count)
+		l.problems(err, p)
 	}
-	if len(l.mistakes) > count {
+	if len(l.noted(p.at)) > 0 {
 		return nil
 	}
 	return built
+}
+
+// noted returns the mistakes noted so far at a path or below it.
+func (l *loader) noted(path string) []Mistake {
+	var found []Mistake
+	for _, m := range l.mistakes {
+		if within(m.Key, path) {
+			found = append(found, m)
+		}
+	}
+	return found
 }
 
 // configure fills in a component's configuration.
@@ -225,9 +242,9 @@ func (l *loader) configure(config any, p part) {
 	})
 }
 
-// problems notes what a component has to say about its configuration. What only
-// follows from mistakes that were noted since there were count is left out.
-func (l *loader) problems(err error, p part, count int) {
+// problems notes what a component has to say about its configuration. What may
+// only follow from mistakes that were noted already is left out.
+func (l *loader) problems(err error, p part) {
 	var list pipeline.Problems
 	var one pipeline.Problem
 	switch {
@@ -237,7 +254,7 @@ func (l *loader) problems(err error, p part, count int) {
 	default:
 		list = pipeline.Problems{{Err: err}}
 	}
-	before := slices.Clone(l.mistakes[count:])
+	before := l.noted(p.at)
 	for _, problem := range list {
 		path := p.at
 		switch {

@@ -67,6 +67,9 @@ func (l *loader) decodeScalar(v reflect.Value, n *node, path string, f flags) {
 // stands, whatever it looks like.
 func setString(v reflect.Value, n *node, f flags) (advice string, ok bool) {
 	if n.tag != "!!str" && !(f.expr && n.tag != "!!null") {
+		if len(f.oneOf) > 0 {
+			return "", false
+		}
 		return "; quote it: " + strconv.Quote(n.text), false
 	}
 	v.SetString(n.text)
@@ -78,14 +81,22 @@ func setBool(v reflect.Value, n *node) (advice string, ok bool) {
 	switch {
 	case n.tag != "!!bool" && !n.whole:
 		if n.plain() && slices.Contains([]string{"yes", "no", "on", "off", "y", "n"}, text) {
-			return "; YAML reads that as a text", false
+			return "; YAML 1.2 has no yes, no, on and off", false
 		}
-		return "", false
+		return quoted(n, text == "true" || text == "false"), false
 	case text != "true" && text != "false":
 		return "", false
 	}
 	v.SetBool(text == "true")
 	return "", true
+}
+
+// quoted is the advice where a text would be right without its quotes.
+func quoted(n *node, right bool) string {
+	if right && !n.plain() && n.written == "" {
+		return "; remove the quotes"
+	}
+	return ""
 }
 
 var (
@@ -96,8 +107,10 @@ var (
 
 func setInteger(v reflect.Value, n *node) (advice string, ok bool) {
 	switch {
+	case n.tag == "!!float" && integer.MatchString(n.text):
+		return " (out of range)", false
 	case n.tag != "!!int" && !n.whole:
-		return "", false
+		return quoted(n, integer.MatchString(n.text)), false
 	case leadingZero.MatchString(n.text):
 		return "; with a leading zero it would be octal", false
 	case !integer.MatchString(n.text):
@@ -117,7 +130,7 @@ func setInteger(v reflect.Value, n *node) (advice string, ok bool) {
 func setFloat(v reflect.Value, n *node) (advice string, ok bool) {
 	switch {
 	case n.tag != "!!int" && n.tag != "!!float" && !n.whole:
-		return "", false
+		return quoted(n, decimal.MatchString(n.text)), false
 	case leadingZero.MatchString(n.text):
 		return "; with a leading zero it would be octal", false
 	case !decimal.MatchString(n.text):
@@ -137,9 +150,9 @@ func (l *loader) bounded(v reflect.Value, n *node, path string, f flags) bool {
 	case v.Kind() == reflect.String && f.required && v.String() == "":
 		l.at(n.place, path, "must not be empty")
 	case f.min != "" && less(v, bound(v.Type(), f.min)):
-		l.at(n.place, path, "must be at least %s, not %s", f.min, strings.TrimPrefix(n.what(), "the number "))
+		l.at(n.place, path, "must be at least %s, not %s", f.min, n.bare())
 	case f.max != "" && less(bound(v.Type(), f.max), v):
-		l.at(n.place, path, "must be at most %s, not %s", f.max, strings.TrimPrefix(n.what(), "the number "))
+		l.at(n.place, path, "must be at most %s, not %s", f.max, n.bare())
 	default:
 		return true
 	}

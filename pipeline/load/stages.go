@@ -137,7 +137,7 @@ func (l *loader) stage(p *pipeline.Pipeline, c captured, name string, in pipelin
 func (l *loader) checkRetry(keys stageKeys, c captured) {
 	if r := keys.Retry; r.MaxBackoff > 0 && r.MaxBackoff < max(r.Backoff, pipeline.Duration(time.Millisecond)) {
 		n := c.n.get("retry").get("max_backoff")
-		l.at(n.place, join(c.path, "retry.max_backoff"), "must be at least the backoff, %v, not %v", r.Backoff, r.MaxBackoff)
+		l.at(n.place, join(join(c.path, "retry"), "max_backoff"), "must be at least the backoff, %v, not %v", r.Backoff, r.MaxBackoff)
 	}
 }
 
@@ -156,7 +156,7 @@ func (l *loader) checkSense(step pipeline.Step, c captured) {
 		warn("parallelism", "has no effect: the stage works on one record at a time")
 	case step.Workload == pipeline.Computes && !turner && step.Parallelism > cores:
 		warn("parallelism", "%d is more than the %d processors there are, and the stage computes: it gets slower, not faster", step.Parallelism, cores)
-	case step.ReorderWindow > 0 && step.ReorderWindow < step.Parallelism:
+	case !step.Unordered && step.ReorderWindow > 0 && step.ReorderWindow < step.Parallelism:
 		warn("reorder_window", "%d is less than the parallelism: never more than %[1]d records are in the stage", step.ReorderWindow)
 	}
 	if step.Workload == pipeline.Waits || turner {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
+	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -14,13 +16,13 @@ import (
 
 // parseYAML returns the documents of a YAML text, at most two: more than one is a
 // mistake anyway. A panic of the parser is an error like any other.
-func parseYAML(src []byte) (docs []*yaml.Node, err error) {
+func parseYAML(src io.Reader) (docs []*yaml.Node, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("yaml: %v", p)
 		}
 	}()
-	d := yaml.NewDecoder(bytes.NewReader(src))
+	d := yaml.NewDecoder(src)
 	for len(docs) < 2 {
 		var n yaml.Node
 		err := d.Decode(&n)
@@ -44,10 +46,10 @@ func (l *loader) document(src []byte) *yaml.Node {
 		l.at(place{line: line, column: column}, "", "not a character that YAML can hold; the file must be UTF-8 text")
 		return nil
 	}
-	docs, err := parseYAML(src)
+	docs, err := parseYAML(bytes.NewReader(src))
 	switch {
 	case err != nil:
-		line, column := whereSyntax(l.lines, err)
+		line, column := l.whereSyntax(err)
 		l.at(place{line: line, column: column}, "", "%s", syntaxReason(err, l.line(line), column))
 		return nil
 	case len(docs) == 0 || len(docs[0].Content) == 0:
@@ -96,54 +98,93 @@ func badText(lines []string) (line, column int, found bool) {
 	return 0, 0, false
 }
 
-// mostReparsed bounds the bytes that are parsed again to find a mistake's place.
-const mostReparsed = 32 << 20
+// whereSyntax finds the place of a syntax error: the line in yaml.v3's own message
+// is that of the surrounding construct, one too low, or missing.
+func (l *loader) whereSyntax(err error) (line, column int) {
+	if line, column = findBroken(l.lines); !strings.Contains(err.Error(), "unknown anchor") {
+		return line, column
+	}
+	for at := line; at <= len(l.lines); at++ {
+		for _, m := range aliasName.FindAllStringSubmatchIndex(l.line(at), -1) {
+			if text := l.line(at); strings.Contains(err.Error(), "'"+text[m[2]:m[3]]+"'") {
+				return at, utf8.RuneCountInString(text[:m[0]]) + 1
+			}
+		}
+	}
+	return line, column
+}
 
-// whereSyntax finds the place of a syntax error. The line in yaml.v3's own
-// message is that of the surrounding construct, one too low or missing. The text
-// is sound up to somewhere and broken from there on, so: the place is behind the
-// longest sound beginning, first by line, then by character.
-func whereSyntax(lines []string, err error) (line, column int) {
-	text, reparsed := strings.Join(lines, ""), 0
-	sound := func(end int) bool {
-		reparsed += end
-		_, err := parseYAML([]byte(text[:end]))
+var aliasName = regexp.MustCompile(`\*([^\s,\[\]{}]+)`)
+
+// mostReparsed bounds the bytes that are parsed again, one step at a time, to find
+// the place of a mistake.
+const mostReparsed = 4 << 20
+
+// findBroken returns the place behind which a text is not YAML any more. It is sound
+// up to there and broken from there on; so the place is behind the longest sound
+// beginning, first by line, then by character. Beginnings are tried from the end,
+// because an open bracket or quote further up makes some of them broken too.
+func findBroken(lines []string) (line, column int) {
+	text := strings.Join(lines, "")
+	cuts := []int{0}
+	for _, line := range lines {
+		cuts = append(cuts, cuts[len(cuts)-1]+len(line))
+	}
+	if read := readUntilError(text); read < len(text) { // it is broken before that
+		cuts = cuts[:1+slices.IndexFunc(cuts, func(cut int) bool { return cut >= read })]
+	}
+	line = lastSound(text, cuts) + 1
+	if line > len(lines) {
+		return len(lines), 1
+	}
+	begin := cuts[line-1]
+	cuts = nil
+	for i := range strings.TrimRight(lines[line-1], lineBreaks) {
+		cuts = append(cuts, begin+i)
+	}
+	return line, max(lastSound(text, cuts), 0) + 1
+}
+
+// lastSound returns the index of the longest beginning of text that is sound, 0 if
+// none is.
+func lastSound(text string, cuts []int) int {
+	sound := func(i int) bool {
+		_, err := parseYAML(strings.NewReader(text[:cuts[i]]))
 		return err == nil
 	}
-	end := len(text)
-	for line = len(lines); line > 1; line-- {
-		if end -= len(lines[line-1]); sound(end) {
-			break
+	i := len(cuts) - 1
+	for reparsed := 0; i > 0 && reparsed < mostReparsed; i-- {
+		if sound(i) {
+			return i
 		}
-		if reparsed > mostReparsed {
-			return hintedLine(err), 1
-		}
+		reparsed += cuts[i]
 	}
-	if line <= 1 {
-		line, end = 1, 0
+	return max(0, sort.Search(i, func(n int) bool { return !sound(n + 1) })) // near enough
+}
+
+// readUntilError returns how many bytes the parser reads until it fails.
+func readUntilError(text string) int {
+	r := &byteReader{text: text}
+	_, _ = parseYAML(r)
+	return r.read
+}
+
+// byteReader hands out a byte at a time, so that nothing is read ahead.
+type byteReader struct {
+	text string
+	read int
+}
+
+func (r *byteReader) Read(p []byte) (int, error) {
+	if r.read == len(r.text) || len(p) == 0 {
+		return 0, io.EOF
 	}
-	broken := []rune(strings.TrimRight(lines[line-1], lineBreaks))
-	for column = len(broken); column > 1; column-- {
-		if sound(end + len(string(broken[:column-1]))) {
-			return line, column
-		}
-		if reparsed > mostReparsed {
-			break
-		}
-	}
-	return line, 1
+	p[0] = r.text[r.read]
+	r.read++
+	return 1, nil
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
-
-// hintedLine is the line in yaml.v3's message, 1 if there is none.
-func hintedLine(err error) int {
-	line := 1
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		_, _ = fmt.Sscan(m[1], &line)
-	}
-	return max(line, 1)
-}
 
 // syntaxReason puts yaml.v3's words beside what usually is behind them.
 func syntaxReason(err error, line string, column int) string {
