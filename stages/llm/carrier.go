@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	openai "github.com/sashabaranov/go-openai"
@@ -25,6 +24,8 @@ type exchange struct {
 	status int
 	reply  http.Header
 	answer []byte // what came back; appended to what the sender put here
+
+	empty http.Response // what go-openai gets; here because it lives as long
 }
 
 type exchangeKey struct{}
@@ -54,17 +55,29 @@ func (c *carrier) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read to its end, or is given up
+	defer resp.Body.Close()
 	x.status, x.reply = resp.StatusCode, resp.Header
 	if x.answer, err = readBounded(resp, x.answer, x.limit); err != nil {
 		return nil, err
 	}
-	return &http.Response{StatusCode: http.StatusOK, Header: resp.Header, Body: io.NopCloser(strings.NewReader("{}"))}, nil
+	x.empty = http.Response{StatusCode: http.StatusOK, Header: resp.Header, Body: newPayload([]byte("{}"))}
+	return &x.empty, nil
 }
+
+// payload is bytes as a body.
+type payload struct{ bytes.Reader }
+
+func newPayload(b []byte) *payload {
+	p := &payload{}
+	p.Reset(b)
+	return p
+}
+
+// Close does nothing.
+func (*payload) Close() error { return nil }
 
 // dress puts the exchange's body and headers in place of go-openai's.
 func (x *exchange) dress(req *http.Request) {
-	req.Header["User-Agent"] = []string{"rowmill"}
 	for name, values := range x.header {
 		req.Header[name] = values
 	}
@@ -77,8 +90,8 @@ func (x *exchange) dress(req *http.Request) {
 	req.ContentLength = int64(len(x.body))
 	// With GetBody the transport can take another connection where the one it chose
 	// turns out to be closed before a byte was written; it repeats nothing else.
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(x.body)), nil }
-	req.Body = io.NopCloser(bytes.NewReader(x.body))
+	req.GetBody = func() (io.ReadCloser, error) { return newPayload(x.body), nil }
+	req.Body = newPayload(x.body)
 }
 
 // trusted is up to which Content-Length memory is taken before the bytes are there.

@@ -315,7 +315,7 @@ func (c Config) checkHeaders(p *pipeline.Problems) {
 		switch {
 		case !isToken(name):
 			p.Addf(key, "is not the name of a header")
-		case slices.Contains([]string{"Host", "Content-Length", "Content-Type", "Transfer-Encoding", "Connection", "Accept-Encoding", "Trailer"}, canonical):
+		case slices.Contains(ownHeaders(), canonical):
 			p.Addf(key, "cannot be set")
 		case seen[canonical] != "":
 			p.Addf(key, "is the same header as %s", seen[canonical])
@@ -331,6 +331,15 @@ func (c Config) checkHeaders(p *pipeline.Problems) {
 	}
 	if !fitsHeader(c.Organization) {
 		p.Addf("organization", "has a character that cannot stand in a header")
+	}
+}
+
+// ownHeaders are those that belong to the transport, or would be wrong for all rows
+// but one: with an Idempotency-Key the transport repeats requests on its own.
+func ownHeaders() []string {
+	return []string{
+		"Host", "Content-Length", "Content-Type", "Transfer-Encoding", "Connection", "Accept-Encoding", "Trailer",
+		"Idempotency-Key", "X-Idempotency-Key",
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -223,6 +224,26 @@ func TestRehearse(t *testing.T) {
 	}
 	if p.count() != 0 {
 		t.Errorf("%d requests were made", p.count())
+	}
+}
+
+// TestReplacedFieldIsSaid: an answer takes the place of a field once, with a word.
+func TestReplacedFieldIsSaid(t *testing.T) {
+	t.Parallel()
+	var said strings.Builder
+	env := pipeline.Env{Logger: slog.New(slog.NewTextHandler(&said, nil))}
+	s := stage(t, capital(serve(t, says(200, fine))), env)
+	for range 3 {
+		if err := s.Rehearse(row("country", "France", "answer", "42")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(said.String(), "it is replaced"); n != 1 {
+		t.Errorf("said %d times: %s", n, said.String())
+	}
+	got, err := ask(t, s, row("answer", "42", "country", "France"))
+	if want := `{"answer":"Paris","country":"France"}`; err != nil || got != want {
+		t.Errorf("got %s %v, want %s", got, err, want)
 	}
 }
 

@@ -132,8 +132,9 @@ func sameModel(name, listed string) bool {
 // suggest ends the message about a model that is not there: with the name that was
 // probably meant, else with some of those that are there.
 func suggest(name string, names []string) string {
-	slices.SortStableFunc(names, func(a, b string) int { return distance(name, a) - distance(name, b) })
-	if distance(name, names[0]) <= max(2, len(name)/3) {
+	far := func(listed string) int { return distance(name, strings.TrimSuffix(listed, ":latest")) }
+	slices.SortStableFunc(names, func(a, b string) int { return far(a) - far(b) })
+	if far(names[0]) <= max(2, len(name)/3) {
 		return fmt.Sprintf("; did you mean %q?", names[0])
 	}
 	const shown = 5

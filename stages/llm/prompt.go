@@ -39,7 +39,8 @@ type message struct {
 // newRequest marshals everything that is the same for every row.
 func newRequest(c Config, messages []message) (*request, error) {
 	typed, err := stdjson.Marshal(openai.ChatCompletionRequest{
-		Model: c.Model, MaxTokens: c.MaxTokens, MaxCompletionTokens: c.MaxCompletionTokens, Seed: c.Seed, Stop: c.Stop,
+		Model: c.Model, Seed: c.Seed, Stop: c.Stop, MaxCompletionTokens: c.MaxCompletionTokens,
+		MaxTokens: c.MaxTokens, //nolint:staticcheck // it is all that many compatible servers know
 	})
 	if err != nil {
 		return nil, err

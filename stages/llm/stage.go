@@ -85,7 +85,7 @@ func New(c Config, env pipeline.Env) (*Stage, error) {
 
 // setHeaders makes the headers that go on top of go-openai's.
 func (s *Stage) setHeaders() {
-	s.header = http.Header{}
+	s.header = http.Header{"User-Agent": {"rowmill"}}
 	s.secrets = append(s.secrets, s.key.value)
 	for name, value := range s.config.Headers {
 		s.header[http.CanonicalHeaderKey(name)] = []string{value.Reveal()}
@@ -195,7 +195,7 @@ func (s *Stage) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Re
 }
 
 func (s *Stage) render(r *pipeline.Record) ([]byte, error) {
-	b := s.buffers.Get().(*buffers) //nolint:errcheck // the pool makes nothing else
+	b := s.buffers.Get().(*buffers)
 	defer func() { s.buffers.Put(b.trim()) }()
 	return s.request.render(r, b)
 }
@@ -206,7 +206,7 @@ func (s *Stage) send(ctx context.Context, body []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b := s.buffers.Get().(*buffers) //nolint:errcheck // the pool makes nothing else
+	b := s.buffers.Get().(*buffers)
 	defer func() { s.buffers.Put(b.trim()) }()
 	x := exchange{body: body, header: s.header, limit: int64(s.config.MaxAnswer), answer: b.answer[:0]}
 	// The model is in the body; go-openai would check it against lists of its own.
