@@ -56,6 +56,9 @@ type Error struct {
 	// RetryAfter is the least time until another attempt, as the other end asked
 	// for; 0 if it did not.
 	RetryAfter time.Duration
+	// ForAll says that RetryAfter holds for every request to the other end, as with a
+	// 503, and not only for this one. That of a refusal always does.
+	ForAll bool
 	// Answer is what came back, where something did that is worth keeping.
 	Answer string
 }

@@ -25,7 +25,7 @@ func (t *turn) bounded() error {
 	ctx, cancel := context.WithTimeoutCause(t.ctx, limit, errDeadline)
 	defer cancel()
 	err := t.interrupted(t.recovered(ctx))
-	if err == nil || t.ctx.Err() != nil || context.Cause(ctx) != errDeadline || final(err) {
+	if err == nil || t.ctx.Err() != nil || !errors.Is(context.Cause(ctx), errDeadline) || final(err) {
 		return err
 	}
 	late := *known(err)
@@ -103,15 +103,4 @@ func because(err error, reason string) error {
 	last := *known(err)
 	last.Err = fmt.Errorf("%s: %w", reason, err)
 	return &last
-}
-
-// speaksForAll reports a failure whose Retry-After is meant for everybody: the other
-// end as a whole is away or overloaded.
-func speaksForAll(err error) bool {
-	switch known(err).Code {
-	case "http_503", "server_is_overloaded", "overloaded_error":
-		return true
-	default:
-		return false
-	}
 }

@@ -46,6 +46,8 @@ func (p *provider) send(ctx context.Context, _ *policy.Attempt) (string, error) 
 
 // between returns when something was sent from..to.
 func (p *provider) between(from, to time.Duration) (sent []time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, at := range p.sent {
 		if at >= from && at < to {
 			sent = append(sent, at)
@@ -199,14 +201,15 @@ func TestProbesTakeTurns(t *testing.T) {
 func TestProbeWithoutVerdict(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		name  string
-		probe func(ctx context.Context) (string, error)
-		next  time.Duration // until the next probe
+		name   string
+		probe  func(ctx context.Context) (string, error)
+		next   time.Duration // until the next attempt
+		closes bool
 	}{
-		{"cancelled", func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }, 15 * time.Second},
-		{"refused", func(context.Context) (string, error) { return "", refusal(0) }, 0},
-		{"panic", func(context.Context) (string, error) { panic("ouch") }, 0},
-		{"record error closes it", func(context.Context) (string, error) { return "", errBad }, 0},
+		{"cancelled", func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }, 15 * time.Second, false},
+		{"refused", func(context.Context) (string, error) { return "", refusal(0) }, 0, false},
+		{"panic", func(context.Context) (string, error) { panic("ouch") }, 0, false},
+		{"record error", func(context.Context) (string, error) { return "", errBad }, 0, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -222,8 +225,12 @@ func TestProbeWithoutVerdict(t *testing.T) {
 				}()
 				synctest.Wait()
 				start := time.Now()
-				sc := &script{}
-				_, _, err := one(t.Context(), s, sc.send)
+				_, _, err := one(t.Context(), s, func(context.Context, *policy.Attempt) (string, error) {
+					if closed := s.Snapshot().Paused == ""; closed != tc.closes {
+						t.Errorf("breaker closed = %t, want %t", closed, tc.closes)
+					}
+					return "", nil
+				})
 				got := time.Since(start) - 15*time.Second
 				if tc.next > 0 {
 					got -= time.Second
@@ -244,12 +251,12 @@ func TestLateAnswersDoNotProbe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s := setup()
+				s, start := setup(), time.Now()
 				for range 4 {
 					go func() {
 						_, _, _ = one(t.Context(), s, func(_ context.Context, a *policy.Attempt) (string, error) {
 							if a.Number == 1 {
-								time.Sleep(15500 * time.Millisecond)
+								time.Sleep(16500 * time.Millisecond)
 								return "", late
 							}
 							return "", nil
@@ -264,6 +271,10 @@ func TestLateAnswersDoNotProbe(t *testing.T) {
 				}
 				if got := s.Snapshot(); got.Paused == "" {
 					t.Error("the breaker closed without a probe's success")
+				}
+				time.Sleep(time.Second)
+				if got := s.Snapshot().PausedUntil.Sub(start); got != 32*time.Second {
+					t.Errorf("the next probe is at %s, want 15s after the first one failed at 17s", got)
 				}
 				time.Sleep(10 * time.Minute)
 			})
@@ -310,6 +321,50 @@ func TestPauseCountsOnlyWhileSomebodyWaits(t *testing.T) {
 		if _, _, err := one(t.Context(), s, sc.send); err != nil {
 			t.Errorf("after an hour without a row: %v", err)
 		}
+	})
+}
+
+func TestPauseCountsFromItsBeginning(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, start, over := setup(noBreaker, attempts(1)), time.Now(), make(chan struct{})
+		go func() { // rows that come and go without an answer
+			for {
+				select {
+				case <-over:
+					return
+				case <-time.After(time.Second):
+					_, _, _ = one(t.Context(), s, (&script{errs: []error{errDown}}).send)
+				}
+			}
+		}()
+		_, _, err := one(t.Context(), s, (&script{errs: repeat(errRefused, 1000)}).send)
+		if class, _ := pipeline.Classify(err); class != pipeline.ClassFatal || time.Since(start) != 30*time.Minute {
+			t.Errorf("got %v after %s, want the end of the run after 30m", err, time.Since(start))
+		}
+		close(over)
+	})
+}
+
+func TestAnySuccessEndsThePause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, over := setup(), make(chan struct{})
+		go func() {
+			for {
+				select {
+				case <-over:
+					return
+				case <-time.After(10 * time.Minute):
+					_, _, _ = one(t.Context(), s, (&script{}).send)
+				}
+			}
+		}()
+		if _, _, err := one(t.Context(), s, (&script{errs: repeat(errRefused, 300)}).send); err != nil {
+			t.Errorf("got %v, want the row to be refused for hours while others succeed", err)
+		}
+		close(over)
+		time.Sleep(time.Hour)
 	})
 }
 

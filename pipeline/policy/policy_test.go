@@ -33,7 +33,7 @@ func refusal(after time.Duration) error {
 }
 
 func unavailable(after time.Duration) error {
-	return &pipeline.Error{Class: pipeline.ClassTransient, Code: "http_503", Err: errors.New("unavailable"), RetryAfter: after}
+	return &pipeline.Error{Class: pipeline.ClassTransient, Code: "http_503", Err: errors.New("unavailable"), RetryAfter: after, ForAll: true}
 }
 
 func busy(after time.Duration) error {
@@ -175,7 +175,7 @@ func TestBackoffIsFullJitter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := setup(noBreaker, attempts(10), func(s *policy.Settings) {
-			s.Retry.Backoff, s.Retry.MaxBackoff, s.Retry.RunBudget = time.Second, 8*time.Second, 1e6
+			s.Retry.Backoff, s.Retry.MaxBackoff, s.Retry.RunBudget = time.Second, 7*time.Second, 1e6
 		})
 		longest := make([]time.Duration, 9)
 		for range 60 {
@@ -188,10 +188,26 @@ func TestBackoffIsFullJitter(t *testing.T) {
 			}
 		}
 		for i, got := range longest {
-			limit := min(time.Second<<i, 8*time.Second)
+			limit := min(time.Second<<i, 7*time.Second)
 			if got > limit || got < limit*8/10 {
 				t.Errorf("longest pause %d of 60 was %s, want nearly %s and not above", i+1, got, limit)
 			}
+		}
+	})
+}
+
+func TestRefusalsBackOffByTheirNumberInARow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sc := &script{errs: append(repeat(errRefused, 12), errDown, errRefused)}
+		if _, _, err := one(t.Context(), setup(), sc.send); err != nil {
+			t.Fatal(err)
+		}
+		if got := sc.at[14].Sub(sc.at[13]); got > 500*time.Millisecond {
+			t.Errorf("waited %s after the first refusal in a row, want at most 500ms", got)
+		}
+		if got := sc.at[12].Sub(sc.at[0]); got < 10*time.Second {
+			t.Errorf("12 refusals in a row took %s, want the pauses to grow", got)
 		}
 	})
 }
@@ -358,9 +374,10 @@ func TestRetryAfterBeyondMaxPause(t *testing.T) {
 func TestRunBudget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		rows := int64(60)
 		s := setup(noBreaker, attempts(1000), func(s *policy.Settings) {
 			s.Retry.RunBudget = 0.5
-			s.Rows = func() int64 { return 60 }
+			s.Rows = func() int64 { return rows }
 		})
 		_, n, err := one(t.Context(), s, (&script{errs: repeat(errDown, 999)}).send)
 		if n != 131 || err == nil || !strings.Contains(err.Error(), "retry budget of the run (50% of its rows) is spent: server error") {
@@ -372,6 +389,10 @@ func TestRunBudget(t *testing.T) {
 		sc := &script{errs: append(repeat(errRefused, 5), errDown)}
 		if _, n, err := one(t.Context(), s, sc.send); n != 6 || err == nil {
 			t.Errorf("got %d attempts, %v; want refusals to be free and the failure final", n, err)
+		}
+		rows += 4
+		if _, n, err := one(t.Context(), s, (&script{errs: repeat(errDown, 2)}).send); n != 3 || err != nil {
+			t.Errorf("got %d attempts, %v; want two retries more for four rows more", n, err)
 		}
 	})
 }
@@ -422,6 +443,47 @@ func TestTimeout(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestTimeoutLeavesTheErrorAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		shared := pipeline.Transient("network", errors.New("no route"))
+		_, _, err := one(t.Context(), setup(attempts(1)), func(ctx context.Context, _ *policy.Attempt) (string, error) {
+			<-ctx.Done()
+			return "", shared
+		})
+		if err == nil || err.Error() != "no answer within 1m: no route" || shared.Error() != "no route" {
+			t.Errorf("got %v, and the component's error is now %v", err, shared)
+		}
+	})
+}
+
+func TestCallerGivesUpBehindTheTimeout(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 61*time.Second)
+		defer cancel()
+		_, _, err := one(ctx, setup(attempts(1)), func(ctx context.Context, _ *policy.Attempt) (string, error) {
+			time.Sleep(62 * time.Second)
+			return "", ctx.Err()
+		})
+		if err != context.DeadlineExceeded { //nolint:errorlint // the very same error
+			t.Errorf("got %v, want the caller's deadline", err)
+		}
+	})
+}
+
+func TestVerdictBeatsCancellation(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	_, _, err := one(ctx, setup(), func(context.Context, *policy.Attempt) (string, error) {
+		cancel()
+		return "", errBad
+	})
+	if !errors.Is(err, errBad) {
+		t.Errorf("got %v, want the record's error: it is final", err)
 	}
 }
 

@@ -85,12 +85,11 @@ func (t *turn) again(err error) bool {
 	if err == nil || t.verdict != nil {
 		return false
 	}
-	after := known(err).RetryAfter
 	switch t.outcome {
 	case refused:
-		return t.afterRefusal(err, after)
+		return t.afterRefusal(err, known(err).RetryAfter)
 	case failed:
-		return t.afterFailure(err, after)
+		return t.afterFailure(err, known(err).RetryAfter)
 	default:
 		return false
 	}
@@ -107,7 +106,7 @@ func (t *turn) afterRefusal(err error, after time.Duration) bool {
 }
 
 func (t *turn) afterFailure(err error, after time.Duration) bool {
-	if speaksForAll(err) && t.tooLong(err, after) {
+	if known(err).ForAll && t.tooLong(err, after) {
 		return false
 	}
 	t.refusals = 0
@@ -156,8 +155,12 @@ func (t *turn) tooLong(err error, after time.Duration) bool {
 
 // everybody returns how long all turns of the stage have to wait after err.
 func (t *turn) everybody(err error) time.Duration {
-	if t.outcome == refused || t.outcome == failed && speaksForAll(err) {
-		return known(err).RetryAfter
+	if t.outcome != refused && t.outcome != failed {
+		return 0
+	}
+	e := known(err)
+	if t.outcome == refused || e.ForAll {
+		return e.RetryAfter
 	}
 	return 0
 }

@@ -72,14 +72,15 @@ type Stage struct {
 // New returns the policies of a stage. It starts nothing and holds nothing that
 // would have to be released.
 func New(s Settings) *Stage {
-	g := &Stage{settings: s, log: s.Logger, retry: newRetry()}
-	if g.log == nil {
-		g.log = slog.New(slog.DiscardHandler)
+	stage := &Stage{settings: s, log: s.Logger, retry: newRetry()}
+	if stage.log == nil {
+		stage.log = slog.New(slog.DiscardHandler)
 	}
-	g.gate.stop, g.gate.maxPause, g.gate.spread = s.Stop, s.Breaker.MaxPause, s.Retry.Backoff
-	g.gate.resting.less, g.gate.ready.less = byRest, byTicket
-	g.gate.breaker.setUp(s.StepOptions)
-	return g
+	g := &stage.gate
+	g.stop, g.maxPause, g.spread = s.Stop, s.Breaker.MaxPause, s.Retry.Backoff
+	g.resting.less, g.ready.less = byRest, byTicket
+	g.breaker.setUp(s.StepOptions)
+	return stage
 }
 
 func (s *Stage) rows() int64 {
