@@ -1,0 +1,39 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// TestLetThroughAndStoppedAtOnce looks at the moment in which a waiter has been let
+// through but does not know yet, and is told to stop. It must not send, and what it
+// took must be free again. Both ways of noticing it are taken at random.
+func TestLetThroughAndStoppedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for range 50 {
+			g := &New(Settings{StepOptions: Defaults(pipeline.StepOptions{}, pipeline.Waits)}).gate
+			g.breaker.circuit.HalfOpen()
+			ctx, cancel := context.WithCancel(t.Context())
+			w := &waiter{ticket: 1}
+			g.mu.Lock()
+			g.join(w)
+			g.mu.Unlock()
+			if !g.breaker.probing || len(w.admitted) != 1 {
+				t.Fatal("the first to come is not the probe")
+			}
+			cancel()
+			if err := g.wait(ctx, w); !errors.Is(err, context.Canceled) {
+				t.Fatalf("got %v, want the end of the context", err)
+			}
+			if _, ok := g.breaker.open(time.Now()); !ok || g.inFlight != 0 || g.attempts != 0 {
+				t.Fatalf("permit free = %t, in flight = %d, attempts = %d; want true, 0, 0", ok, g.inFlight, g.attempts)
+			}
+		}
+	})
+}
