@@ -43,6 +43,9 @@ type StageSnapshot struct {
 	Name string
 	// InFlight is how many records are in the stage now.
 	InFlight int
+	// OnWire is how many of its requests are being answered now; those that wait for
+	// their turn are not among them.
+	OnWire int
 	// Calls, Attempts, Retries and Refusals count so far.
 	Calls, Attempts, Retries, Refusals int64
 	// Paused is why nothing is sent, "" if something is.

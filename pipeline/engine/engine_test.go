@@ -324,6 +324,9 @@ func TestFullWindowNamesTheRow(t *testing.T) {
 		if got, want := run.Snapshot().Waiting, "0:7 in ask"; got != want {
 			t.Errorf("waiting for %q, want %q", got, want)
 		}
+		if got := run.Snapshot().Stages[0].OnWire; got != 1 {
+			t.Errorf("%d requests are on the wire, want 1", got)
+		}
 		run.Abort()
 		s, _ := run.Wait()
 		adds(t, s, sink, nil)

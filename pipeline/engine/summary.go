@@ -45,7 +45,7 @@ func (n *stageNode) snapshot() StageSnapshot {
 	s := StageSnapshot{Name: n.step.Name, InFlight: int(n.busy.Load()), Calls: n.calls.Load()}
 	if n.policy != nil {
 		p := n.policy.Snapshot()
-		s.Attempts, s.Retries, s.Refusals = p.Attempts, p.Retries, p.Refusals
+		s.Attempts, s.Retries, s.Refusals, s.OnWire = p.Attempts, p.Retries, p.Refusals, p.InFlight
 		s.Paused, s.PausedUntil = p.Paused, p.PausedUntil
 	}
 	return s
