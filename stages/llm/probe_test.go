@@ -34,7 +34,7 @@ func TestProbe(t *testing.T) {
 		{"far off", "openai", "claude", 200, models("system", "x-1", "x-2"), `has no model "claude"; it has x-1, x-2`},
 		{"far off, many", "openai", "claude", 200, models("system", "x1", "x2", "x3", "x4", "x5", "x6", "x7"), "x1, x2, x3, x4, x5 and 2 more"},
 		{"ollama's tag", "openai", "stories", 200, models("library", "stories:latest"), ""},
-		{"ollama's other tag", "openai", "stories:1b", 200, models("library", "stories:latest"), `has no model "stories:1b"; it has stories:latest`},
+		{"ollama's other tag", "openai", "stories:1b", 200, models("library", "stories:latest"), `has no model "stories:1b"; did you mean "stories:latest"?`},
 		{"ollama's, misspelt", "openai", "storys", 200, models("library", "stories:latest"), `has no model "storys"; did you mean "stories:latest"?`},
 		{"gemini's prefix", "openai", "gemini-2.5-pro", 200, models("google", "models/gemini-2.5-pro"), ""},
 		{"openrouter's suffix", "openai", "meta/llama:free", 200, models("x", "meta/llama"), ""},
