@@ -175,7 +175,7 @@ func (g *gate) admit(now time.Time) {
 	g.wakeRested(now)
 	for len(g.ready.list) > 0 {
 		first := g.ready.list[0]
-		why, until, blocked := g.blocked(now)
+		why, until, blocked := g.blocked(first, now)
 		if blocked {
 			g.ledger.why = why
 			g.arm(now, until)
@@ -207,9 +207,9 @@ func (g *gate) wakeRested(now time.Time) {
 	}
 }
 
-// blocked reports whether the first in the queue has to wait: for what, and until
-// when; the zero time if only an event can tell.
-func (g *gate) blocked(now time.Time) (why cause, until time.Time, blocked bool) {
+// blocked reports whether w, the first in the queue, has to wait: for what, and
+// until when; the zero time if only an event can tell. Limits will need what w asks.
+func (g *gate) blocked(_ *waiter, now time.Time) (why cause, until time.Time, blocked bool) {
 	if until, ok := g.breaker.open(now); !ok {
 		return away, until, true
 	}
