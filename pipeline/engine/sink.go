@@ -212,8 +212,9 @@ func (n *sinkNode) commitSink(ctx context.Context) (err error) {
 func (n *sinkNode) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed = true; !n.started {
-		return
+	n.closed = true
+	if _, starts := n.sink.(pipeline.Starter); starts && !n.started {
+		return // there is nothing to release
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.run.ctx), finalCommit)
 	defer cancel()

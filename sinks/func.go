@@ -1,0 +1,84 @@
+package sinks
+
+import (
+	"context"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// Func is a sink that hands each batch to a function of the program's, as values
+// of its own type (see [pipeline.Decode]); one call at a time, in order. What the
+// function has returned nil for is delivered; an error of the class
+// pipeline.ClassTransient has the batch handed over again, any other ends the
+// run. A record that is no T is a dead letter.
+func Func[T any](f func(ctx context.Context, batch []T) error) pipeline.Sink { return &funcSink[T]{f} }
+
+type funcSink[T any] struct {
+	f func(context.Context, []T) error
+}
+
+func (s *funcSink[T]) Write(ctx context.Context, batch []*pipeline.Record) error {
+	values := make([]T, 0, len(batch))
+	refused := map[int]error{}
+	for i, r := range batch {
+		v, err := pipeline.Decode[T](r)
+		if err != nil {
+			refused[i] = err
+			continue
+		}
+		values = append(values, v)
+	}
+	if len(values) > 0 {
+		if err := s.f(ctx, values); err != nil {
+			return err
+		}
+	}
+	if len(refused) > 0 {
+		return &pipeline.BatchError{Refused: refused}
+	}
+	return nil
+}
+
+func (*funcSink[T]) Commit(context.Context) (pipeline.Position, error) { return "", nil }
+func (*funcSink[T]) Close(context.Context) error                       { return nil }
+
+// Channel is a sink that sends each record to a channel, as a value of the
+// program's own type. A record is delivered once it was received, or is in the
+// channel's buffer. The channel is closed when the run ends, however it ends; the
+// Summary says how. A record that is no T is a dead letter.
+func Channel[T any](values chan<- T) pipeline.Sink { return &channelSink[T]{values: values} }
+
+type channelSink[T any] struct {
+	values chan<- T
+	closed bool
+}
+
+func (s *channelSink[T]) Write(ctx context.Context, batch []*pipeline.Record) error {
+	refused := map[int]error{}
+	for i, r := range batch {
+		v, err := pipeline.Decode[T](r)
+		if err != nil {
+			refused[i] = err
+			continue
+		}
+		select {
+		case s.values <- v:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if len(refused) > 0 {
+		return &pipeline.BatchError{Refused: refused}
+	}
+	return nil
+}
+
+func (*channelSink[T]) Commit(context.Context) (pipeline.Position, error) { return "", nil }
+
+func (s *channelSink[T]) Close(context.Context) error {
+	if !s.closed {
+		s.closed = true
+		close(s.values)
+	}
+	return nil
+}

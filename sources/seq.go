@@ -1,0 +1,73 @@
+package sources
+
+import (
+	"context"
+	"iter"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// Seq is a source of a program's own values: what seq yields, as records (see
+// [pipeline.Encode]). An error that seq yields is the source's own: it ends the
+// run. A value that cannot be encoded ends it too. Where seq can be ranged over
+// once only, so can the source.
+func Seq[T any](seq iter.Seq2[T, error]) pipeline.Source { return seqSource[T]{seq} }
+
+type seqSource[T any] struct{ seq iter.Seq2[T, error] }
+
+func (s seqSource[T]) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
+	return func(yield func(*pipeline.Record, error) bool) {
+		for v, err := range s.seq {
+			if ctx.Err() != nil {
+				return
+			}
+			var r *pipeline.Record
+			if err == nil {
+				r, err = pipeline.Encode(v)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Slice is a source of the values of a slice.
+func Slice[T any](values []T) pipeline.Source {
+	return Seq(func(yield func(T, error) bool) {
+		for _, v := range values {
+			if !yield(v, nil) {
+				return
+			}
+		}
+	})
+}
+
+// Channel is a source of the values that arrive on a channel; the input ends when
+// the channel is closed. What is in the channel when the run stops stays there.
+func Channel[T any](values <-chan T) pipeline.Source { return channelSource[T]{values} }
+
+type channelSource[T any] struct{ values <-chan T }
+
+func (s channelSource[T]) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
+	return func(yield func(*pipeline.Record, error) bool) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case v, open := <-s.values:
+				if !open {
+					return
+				}
+				r, err := pipeline.Encode(v)
+				if !yield(r, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
