@@ -1,0 +1,106 @@
+package sinks
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"strings"
+
+	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/lang"
+)
+
+//go:embed text.go
+var textCode string
+
+// TextConfig is the configuration of the sink "text".
+type TextConfig struct {
+	// The file to write, or - for standard output. Its folder is made if need be. A file
+	// that has rows is overwritten only by a run with --fresh.
+	Path string `yaml:"path" rowmill:"required"`
+	// The template of a record, like the prompt of the llm stage. A line break is added
+	// unless it ends in one. A record for which it cannot be rendered is a dead letter.
+	Template string `yaml:"template" rowmill:"required,template"`
+	// How the file is compressed: none, gzip, zstd; auto goes by the ending .gz or .zst.
+	// Defaults to auto.
+	Compression codec.Compression `yaml:"compression" rowmill:"oneof=auto|none|gzip|zstd"`
+}
+
+// DefaultText returns a config with every default in its place.
+func DefaultText() TextConfig { return TextConfig{Compression: codec.AutoCompression} }
+
+// Text is the sink "text": each record as a template says.
+type Text struct {
+	out      output
+	template *lang.Template
+	ended    bool // the template ends in a line break
+	buf      []byte
+}
+
+var (
+	_ pipeline.Sink    = (*Text)(nil)
+	_ pipeline.Starter = (*Text)(nil)
+	_ pipeline.Prober  = (*Text)(nil)
+)
+
+// NewText makes a Text. The error is [pipeline.Problems].
+func NewText(c TextConfig, env pipeline.Env) (*Text, error) {
+	var problems pipeline.Problems
+	t := &Text{
+		out:   output{path: c.Path, compression: c.Compression, stdout: env.Stdout},
+		ended: strings.HasSuffix(c.Template, "\n"),
+	}
+	t.out.check(&problems)
+	var err error
+	if t.template, err = lang.CompileTemplate(c.Template, env.Shape); err != nil {
+		p := pipeline.Problem{Key: "template", Err: err}
+		if syntax := new(lang.SyntaxError); errors.As(err, &syntax) {
+			p.Offset = syntax.Offset
+		}
+		problems = append(problems, p)
+	}
+	return t, problems.Err()
+}
+
+// TextSpec describes the sink "text".
+func TextSpec() pipeline.Spec {
+	return pipeline.SinkSpec(pipeline.Spec{
+		Name:    "text",
+		Summary: "writes each record as a template says",
+		Code:    textCode,
+		Example: "text: {path: out/report.md, template: \"- {{.title}}: {{.summary}}\"}",
+	}, DefaultText,
+		func(c TextConfig, env pipeline.Env) (pipeline.Sink, error) { return asSink(NewText(c, env)) })
+}
+
+// Probe says whether the file can be written, and leaves everything as it is.
+func (t *Text) Probe(context.Context) error { return t.out.probe() }
+
+// Start opens the file.
+func (t *Text) Start(_ context.Context, fresh bool) error { return t.out.start(fresh) }
+
+// Write takes a batch.
+func (t *Text) Write(ctx context.Context, batch []*pipeline.Record) error {
+	var err error
+	t.buf, err = t.out.encode(ctx, batch, t.buf, t.add)
+	return err
+}
+
+func (t *Text) add(dst []byte, r *pipeline.Record) ([]byte, error) {
+	before := len(dst)
+	next, err := t.template.Append(dst, r)
+	if err != nil {
+		return dst[:before], err
+	}
+	if !t.ended {
+		next = append(next, '\n')
+	}
+	return next, nil
+}
+
+// Commit makes durable what was written; the position is the length of the file.
+func (t *Text) Commit(context.Context) (pipeline.Position, error) { return t.out.commit() }
+
+// Close ends the file.
+func (t *Text) Close(context.Context) error { return t.out.close() }
