@@ -118,12 +118,68 @@ func mutable(g *ast.GenDecl, spec *ast.ValueSpec) string {
 		if u, ok := v.(*ast.UnaryExpr); ok && u.Op == token.AND {
 			return "a pointer"
 		}
+		if lit, ok := v.(*ast.CompositeLit); ok && isCollection(lit.Type) {
+			return "a map or a list"
+		}
 		call, ok := v.(*ast.CallExpr)
 		if !ok {
 			continue
 		}
 		if name, ok := call.Fun.(*ast.Ident); ok && (name.Name == "make" || name.Name == "new") {
 			return "made to be filled"
+		}
+	}
+	return ""
+}
+
+// isCollection reports whether a type is a map or a slice; one of bytes is a text.
+func isCollection(t ast.Expr) bool {
+	if _, ok := t.(*ast.MapType); ok {
+		return true
+	}
+	list, ok := t.(*ast.ArrayType)
+	if !ok || list.Len != nil {
+		return false
+	}
+	elem, _ := list.Elt.(*ast.Ident)
+	return elem == nil || elem.Name != "byte"
+}
+
+// TestComponentsStartNothing: concurrency, waiting and time are the engine's.
+func TestComponentsStartNothing(t *testing.T) {
+	t.Parallel()
+	for _, s := range sources(t) {
+		top, _, _ := strings.Cut(filepath.ToSlash(s.path), "/")
+		if !slices.Contains([]string{"sources", "stages", "sinks"}, top) {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s: a component starts no goroutine: the engine runs it as often as it may", s.at(n))
+			case *ast.CallExpr:
+				if what := waits(n); what != "" {
+					t.Errorf("%s: %s: a component makes no channel and waits for no clock; return an error of class transient, and the engine waits", s.at(n), what)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// waits returns the call if it makes a channel or waits for a time.
+func waits(call *ast.CallExpr) string {
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		if f.Name == "make" && len(call.Args) > 0 {
+			if _, channel := call.Args[0].(*ast.ChanType); channel {
+				return "make(chan)"
+			}
+		}
+	case *ast.SelectorExpr:
+		pkg, _ := f.X.(*ast.Ident)
+		if pkg != nil && pkg.Name == "time" && slices.Contains([]string{"Sleep", "After", "Tick", "NewTimer", "NewTicker"}, f.Sel.Name) {
+			return "time." + f.Sel.Name
 		}
 	}
 	return ""
