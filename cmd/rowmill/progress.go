@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/rowmill/rowmill/pipeline/engine"
+)
+
+// steady is how long a run must have gone on before its end is foretold.
+const steady = 2 * time.Second
+
+// shortPause is a pause that is over before one has read of it.
+const shortPause = time.Second
+
+// part is a piece of the progress line. Where there is no room for all, those of
+// the lowest weight are left out.
+type part struct {
+	text   string
+	weight int
+}
+
+// progressLine says how a run stands, in at most width columns; 0 is any width.
+// rate is in rows a second.
+func progressLine(s engine.Snapshot, rate float64, now time.Time, width int) string {
+	parts := slices.DeleteFunc(progressParts(s, rate, now), func(p part) bool { return p.text == "" })
+	for width > 0 && len(parts) > 1 && columns(joined(parts)) > width {
+		least := slices.MinFunc(parts, func(a, b part) int { return a.weight - b.weight })
+		parts = slices.DeleteFunc(parts, func(p part) bool { return p == least })
+	}
+	line := joined(parts)
+	if width > 0 {
+		line = truncated(line, width)
+	}
+	return line
+}
+
+func joined(parts []part) string {
+	texts := make([]string, len(parts))
+	for i, p := range parts {
+		texts[i] = p.text
+	}
+	return strings.Join(texts, " · ")
+}
+
+// progressParts are the pieces, in the order in which they stand.
+func progressParts(s engine.Snapshot, rate float64, now time.Time) []part {
+	done := doneRows(s.Counts)
+	onWire, retries, refusals := asking(s)
+	return []part{
+		{rowsOf(done, s), 100},
+		{draining(s), 90},
+		{paused(s, now), 80},
+		{rateText(rate), 40},
+		{counted(int64(onWire), "in flight"), 30},
+		{counted(s.Counts.DeadLettered+s.Counts.DroppedOnError, "failed"), 60},
+		{plural(retries, "retry", "retries"), 20},
+		{counted(refusals, "refused"), 10},
+		{waiting(s), 70},
+		{remaining(s, done, rate), 50},
+	}
+}
+
+// asking adds up what is asked: requests on the wire now, and so far those made
+// again and those refused.
+func asking(s engine.Snapshot) (onWire int, retries, refusals int64) {
+	for _, stage := range s.Stages {
+		onWire += stage.OnWire
+		retries += stage.Retries
+		refusals += stage.Refusals
+	}
+	return onWire, retries, refusals
+}
+
+// doneRows is how many of the rows that were read have ended. Where records are
+// split or merged, leaves are counted, and so it is a share of them.
+func doneRows(c engine.Counts) int64 {
+	ended := c.Delivered + c.Dropped + c.DroppedOnError + c.DeadLettered
+	leaves := c.Read + c.Made - c.Merged
+	if leaves == c.Read || leaves <= 0 {
+		return min(ended, c.Read)
+	}
+	return min(c.Read, int64(float64(c.Read)*float64(ended)/float64(leaves)))
+}
+
+// rowsOf is "412/817 rows 50%"; an estimated total has a "≈" and two digits that
+// mean something.
+func rowsOf(done int64, s engine.Snapshot) string {
+	total := s.EstimatedRows
+	if total <= 0 || total < done {
+		return plural(done, "row", "rows") + zero(done, "0 rows")
+	}
+	shown := humanize.Comma(total)
+	if total != s.Counts.Read {
+		shown = "≈" + humanize.Comma(roughly(total))
+	}
+	return fmt.Sprintf("%s/%s rows %d%%", humanize.Comma(done), shown, done*100/total)
+}
+
+// roughly rounds to three digits, so that an estimate does not flicker.
+func roughly(n int64) int64 {
+	unit := int64(1)
+	for n/unit >= 1000 {
+		unit *= 10
+	}
+	return (n + unit/2) / unit * unit
+}
+
+func zero(n int64, text string) string {
+	if n == 0 {
+		return text
+	}
+	return ""
+}
+
+// counted is "3 failed", or nothing for 0.
+func counted(n int64, what string) string {
+	if n == 0 {
+		return ""
+	}
+	return humanize.Comma(n) + " " + what
+}
+
+// plural is "1 retry", "2 retries", or nothing for 0.
+func plural(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return counted(n, many)
+}
+
+func rateText(rate float64) string {
+	switch {
+	case rate <= 0:
+		return ""
+	case rate < 10:
+		return strconv.FormatFloat(rate, 'f', 1, 64) + " rows/s"
+	default:
+		return humanize.Comma(int64(math.Round(rate))) + " rows/s"
+	}
+}
+
+func draining(s engine.Snapshot) string {
+	if s.Draining {
+		return "stopping"
+	}
+	return ""
+}
+
+// paused is why nothing is sent, for the stage that pauses longest.
+func paused(s engine.Snapshot, now time.Time) string {
+	var longest engine.StageSnapshot
+	for _, stage := range s.Stages {
+		if stage.Paused != "" && (longest.Paused == "" || stage.PausedUntil.After(longest.PausedUntil)) {
+			longest = stage
+		}
+	}
+	switch {
+	case longest.Paused == "", !longest.PausedUntil.IsZero() && longest.PausedUntil.Sub(now) < shortPause:
+		return ""
+	case longest.PausedUntil.IsZero():
+		return fmt.Sprintf("paused: %s %s", printable(longest.Name), printable(longest.Paused))
+	default:
+		return fmt.Sprintf("paused: %s %s until %s", printable(longest.Name), printable(longest.Paused), longest.PausedUntil.Format(time.TimeOnly))
+	}
+}
+
+func waiting(s engine.Snapshot) string {
+	if s.Waiting == "" {
+		return ""
+	}
+	return "waiting for row " + printable(s.Waiting)
+}
+
+// remaining is the time until the end at the present speed.
+func remaining(s engine.Snapshot, done int64, rate float64) string {
+	left := s.EstimatedRows - done
+	if left <= 0 || rate <= 0 || s.Elapsed < steady || s.Draining {
+		return ""
+	}
+	seconds := float64(left) / rate
+	if seconds > (1000 * time.Hour).Seconds() {
+		return ""
+	}
+	return "ETA " + duration(time.Duration(seconds*float64(time.Second)))
+}
+
+// duration is a time to the second, or to the minute above an hour: "42s",
+// "3m07s", "2h05m".
+func duration(d time.Duration) string {
+	d = d.Round(time.Second)
+	switch hours, minutes, seconds := int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60; {
+	case hours > 0:
+		return fmt.Sprintf("%dh%02dm", hours, minutes)
+	case minutes > 0:
+		return fmt.Sprintf("%dm%02ds", minutes, seconds)
+	default:
+		return fmt.Sprintf("%ds", seconds)
+	}
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"math"
+
+	json "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/rowmill/rowmill/pipeline/engine"
+)
+
+// report is the summary of a run for programs: --summary json.
+type report struct {
+	Name string `json:"name"`
+	// Outcome is "finished", "failed", "stopped", or "refused" where configuration or
+	// preflight kept the run from beginning.
+	Outcome        string                `json:"outcome"`
+	ExitCode       int                   `json:"exit_code"`
+	Error          string                `json:"error,omitempty"`
+	ElapsedSeconds float64               `json:"elapsed_seconds"`
+	RowsPerSecond  float64               `json:"rows_per_second"`
+	Counts         engine.Counts         `json:"counts"`
+	Stages         []engine.StageSummary `json:"stages"`
+	Reasons        []engine.Reason       `json:"reasons"`
+	Output         string                `json:"output,omitempty"`
+	DeadLetters    string                `json:"dead_letters,omitempty"`
+	RepeatedKeys   int64                 `json:"repeated_keys,omitzero"`
+}
+
+// line returns the report as one line of JSON.
+func (r report) line() (string, error) {
+	b, err := json.Marshal(r, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return "", fmt.Errorf("summary: %w", err)
+	}
+	return string(b) + "\n", nil
+}
+
+func thousandths(f float64) float64 { return math.Round(f*1000) / 1000 }

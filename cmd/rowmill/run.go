@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/builtin"
+	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/pipeline/load"
+)
+
+// How often the progress is shown.
+const (
+	liveEvery  = 200 * time.Millisecond
+	plainEvery = 10 * time.Second
+)
+
+// sourceFlags are the flags of all commands that load a pipeline.
+type sourceFlags struct {
+	set     []string
+	envFile string
+}
+
+func (f *sourceFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.set, "set", nil, "override a key: `path=value`, like stages[0].llm.model=gpt-4.1; may be repeated")
+	cmd.Flags().StringVar(&f.envFile, "env-file", "", "read variables from this `file`, not from the .env beside the pipeline or above it")
+}
+
+// runFlags are the flags of run.
+type runFlags struct {
+	sourceFlags
+	limit                       int64
+	fresh, noPreflight          bool
+	progress, summary, logLevel choice
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run FILE",
+		Short: "Run a pipeline",
+		Long: `Run the pipeline in a YAML file.
+
+Ctrl-C stops reading, finishes what is in flight and writes it; a second one aborts.
+Standard output carries rows only (a sink with path: "-"), everything else goes to
+standard error. Variables (${NAME}) come from the environment, and below it from a
+.env file beside the pipeline's, or in the nearest folder above.
+
+` + exitHelp,
+		Example: `  rowmill run pipelines/quickstart.yaml
+  rowmill run triage.yaml --limit 3
+  rowmill run triage.yaml --set stages.label.parallelism=4 --fresh
+  rowmill run triage.yaml --summary json 2>log; tail -n 1 log | jq .counts`,
+		Args:              oneFile,
+		ValidArgsFunction: pipelineFiles,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.runFile(cmd.Context(), args[0], f)
+		},
+	}
+	flags := cmd.Flags()
+	f.add(cmd)
+	flags.Int64Var(&f.limit, "limit", 0, "read this `number` of rows only; 0 is all of them")
+	flags.BoolVar(&f.fresh, "fresh", false, "overwrite the output of an earlier run")
+	flags.BoolVar(&f.noPreflight, "no-preflight", false, "do not check outputs, keys, models and prompts before the first row")
+	addChoice(cmd, &f.progress, "progress", "how to show progress: a live line on a terminal, a line now and then elsewhere", "auto", "plain", "none")
+	addChoice(cmd, &f.summary, "summary", "the summary's form; json is one object, the last line of standard error", "text", "json")
+	addChoice(cmd, &f.logLevel, "log-level", "what to log at least", "info", "debug", "warn", "error")
+	return cmd
+}
+
+func oneFile(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return errors.New("run needs the FILE of a pipeline")
+	case 1:
+		return nil
+	default:
+		return errors.New("run takes one FILE")
+	}
+}
+
+// outcome is how a run ended, or why it did not begin.
+type outcome struct {
+	summary engine.Summary
+	sink    string
+	err     error
+	began   bool // rows were read
+	signal  os.Signal
+}
+
+// refusal is why a run did not begin: nothing was written.
+type refusal struct{ err error }
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+// code is the exit code: a signal goes before a failure, a failure before losses.
+func (o outcome) code() int {
+	switch counts := o.summary.Counts; {
+	case o.signal != nil:
+		return signalCode(o.signal)
+	case errors.As(o.err, new(*refusal)), errors.As(o.err, new(*engine.PreflightError)):
+		return exitUsage
+	case o.err != nil, counts.Unfinished > 0:
+		return exitFailed
+	case counts.DeadLettered > 0, counts.DroppedOnError > 0:
+		return exitLosses
+	default:
+		return exitOK
+	}
+}
+
+func (a *app) runFile(ctx context.Context, path string, f runFlags) error {
+	if f.limit < 0 {
+		return fmt.Errorf("--limit %d: must be 0 or more", f.limit)
+	}
+	talk := newScreen(a.stderr, a.getenv)
+	o := a.execute(ctx, path, f, talk, newLogger(talk, level(f.logLevel)))
+	talk.end()
+	if err := a.conclude(o, f, talk); err != nil {
+		return err
+	}
+	if code := o.code(); code != exitOK {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+// execute loads and runs a pipeline.
+func (a *app) execute(ctx context.Context, path string, f runFlags, talk *screen, logger *slog.Logger) outcome {
+	options, err := a.loadOptions(path, f.sourceFlags, logger, talk)
+	if err != nil {
+		return outcome{err: &refusal{err}}
+	}
+	options.Env.Stdout = talk.data(a.stdout)
+	p, err := load.File(path, options)
+	if err != nil {
+		return outcome{err: &refusal{err}}
+	}
+	signals, release := a.catch()
+	defer release()
+	e, err := engine.Start(ctx, p, engine.Options{
+		Logger: logger, Limit: f.limit, Fresh: f.fresh, Preflight: !f.noPreflight,
+	})
+	if err != nil {
+		return outcome{err: &refusal{err}}
+	}
+	show, every := progress(f.progress.value, talk)
+	o := outcome{sink: p.SinkName}
+	o.signal = follow(e, signals, talk, show, every, a.exit)
+	o.summary, o.err = e.Wait()
+	o.began = !errors.As(o.err, new(*engine.PreflightError))
+	return o
+}
+
+func level(c choice) slog.Level {
+	var l slog.Level
+	must(l.UnmarshalText([]byte(c.value)))
+	return l
+}
+
+// loadOptions is what loading a file needs; warnings go to talk.
+func (a *app) loadOptions(path string, f sourceFlags, logger *slog.Logger, talk io.Writer) (load.Options, error) {
+	registry, err := builtin.Registry()
+	if err != nil {
+		return load.Options{}, err
+	}
+	env, err := readEnvironment(a.lookupEnv, path, f.envFile)
+	if err != nil {
+		return load.Options{}, err
+	}
+	if env.file != "" {
+		logger.Debug("variables are read from a file", "file", env.file)
+	}
+	return load.Options{
+		Registry: registry,
+		Env:      pipeline.Env{Logger: logger, Getenv: env.Getenv, Stdin: a.stdin, Stdout: a.stdout},
+		Set:      f.set,
+		Warn:     func(m load.Mistake) { fmt.Fprintln(talk, "rowmill: warning: "+printable(m.Error())) },
+	}, nil
+}
+
+func (a *app) getenv(name string) string {
+	value, _ := a.lookupEnv(name)
+	return value
+}
+
+// progress returns how to show the progress, and how often.
+func progress(mode string, talk *screen) (show func(engine.Snapshot), every time.Duration) {
+	var speed pace
+	line := func(s engine.Snapshot, width int) string {
+		return progressLine(s, speed.at(s.Elapsed, doneRows(s.Counts)), time.Now(), width)
+	}
+	switch {
+	case mode == "none":
+		return func(engine.Snapshot) {}, time.Hour
+	case mode == "auto" && talk.width != nil:
+		return func(s engine.Snapshot) { talk.show(line(s, talk.columns())) }, liveEvery
+	default:
+		return func(s engine.Snapshot) { fmt.Fprintln(talk, "rowmill: "+line(s, 0)) }, plainEvery
+	}
+}
+
+// conclude says how the run ended: summary, reason, and what to do next.
+func (a *app) conclude(o outcome, f runFlags, talk io.Writer) error {
+	if o.began && f.summary.value == "text" {
+		fmt.Fprint(talk, "\n"+summaryText(o.summary, o.verdict(), o.sink)+"\n")
+	}
+	if o.err != nil && !o.interrupted() {
+		complain(talk, o.err)
+	}
+	if advice := o.advice(); advice != "" {
+		fmt.Fprintln(talk, "rowmill: "+advice)
+	}
+	if f.summary.value != "json" {
+		return nil
+	}
+	line, err := o.report().line()
+	if err != nil {
+		return &exitError{code: exitFailed, err: err}
+	}
+	fmt.Fprint(talk, line)
+	return nil
+}
+
+// interrupted: the error only says that the signal was obeyed.
+func (o outcome) interrupted() bool {
+	return o.signal != nil && errors.Is(o.err, context.Canceled)
+}
+
+func (o outcome) verdict() string {
+	switch {
+	case o.signal != nil:
+		return "stopped"
+	case o.err != nil:
+		return "failed"
+	default:
+		return "finished"
+	}
+}
+
+// advice is what to do next, "" if there is nothing to be done.
+func (o outcome) advice() string {
+	counts := o.summary.Counts
+	switch {
+	case errors.Is(o.err, syscall.EPIPE):
+		return "whoever read standard output went away before the end"
+	case errors.As(o.err, new(*engine.PreflightError)):
+		return "nothing was written, and no row was sent anywhere"
+	case o.err == nil && counts.DeadLettered > 0 && o.summary.DeadLetters != "":
+		return fmt.Sprintf("%s: see %s", plural(counts.DeadLettered, "record failed", "records failed"), printable(o.summary.DeadLetters))
+	case o.verdict() != "finished" && counts.Delivered > 0 && !toStdout(o.sink):
+		return "what was delivered stays; run with --fresh to start over"
+	default:
+		return ""
+	}
+}
+
+func (o outcome) report() report {
+	s := o.summary
+	r := report{
+		Name: s.Name, Outcome: o.verdict(), ExitCode: o.code(), Counts: s.Counts, Stages: s.Stages, Reasons: s.Reasons,
+		ElapsedSeconds: thousandths(s.Elapsed.Seconds()), RowsPerSecond: thousandths(rowsPerSecond(s)),
+		Output: o.sink, DeadLetters: s.DeadLetters, RepeatedKeys: s.RepeatedKeys,
+	}
+	if o.err != nil {
+		r.Error = o.err.Error()
+	}
+	if r.ExitCode == exitUsage {
+		r.Outcome = "refused"
+	}
+	return r
+}

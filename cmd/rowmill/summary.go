@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/rowmill/rowmill/pipeline/engine"
+)
+
+// mostReasons is how many reasons of dead letters the summary has.
+const mostReasons = 3
+
+// longestReason bounds the text of a reason, in columns.
+const longestReason = 240
+
+// summaryText is the summary of a run for people. sink is where the delivered
+// records are; it may be empty.
+func summaryText(s engine.Summary, verdict, sink string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s after %s, %s\n\n", printable(s.Name), verdict, precise(s.Elapsed), speed(s))
+	for _, line := range endings(s.Counts, printable(sink), s.DeadLetters) {
+		fmt.Fprintf(&b, "  %-16s %9s", line.name, humanize.Comma(line.count))
+		if line.note != "" {
+			b.WriteString("   " + line.note)
+		}
+		b.WriteString("\n")
+	}
+	if s.RepeatedKeys > 0 {
+		fmt.Fprintf(&b, "  %-16s %9s   rows whose key an earlier row had\n", "repeated keys", humanize.Comma(s.RepeatedKeys))
+	}
+	b.WriteString(reasonsText(s.Reasons))
+	b.WriteString(stagesText(s.Stages))
+	b.WriteString("\n  " + equation(s.Counts) + "\n")
+	return b.String()
+}
+
+// reasonsText says why records failed, the most frequent reasons first.
+func reasonsText(reasons []engine.Reason) string {
+	if len(reasons) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\n")
+	for _, r := range reasons[:min(mostReasons, len(reasons))] {
+		text := printable(fmt.Sprintf("failed in %s (%s): %s", r.Stage, r.Code, r.Message))
+		fmt.Fprintf(&b, "  %s %s\n", humanize.Comma(r.Count), truncated(text, longestReason))
+	}
+	var rest int64
+	for _, r := range reasons[min(mostReasons, len(reasons)):] {
+		rest += r.Count
+	}
+	if rest > 0 {
+		fmt.Fprintf(&b, "  %s failed for other reasons\n", humanize.Comma(rest))
+	}
+	return b.String()
+}
+
+// precise is a time with a digit that shows something: "120ms", "2.4s", "3m07s".
+func precise(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	default:
+		return duration(d)
+	}
+}
+
+// speed is the rows a second, over the whole run.
+func speed(s engine.Summary) string {
+	if rate := rateText(rowsPerSecond(s)); rate != "" {
+		return rate
+	}
+	return "no rows"
+}
+
+func rowsPerSecond(s engine.Summary) float64 {
+	if s.Elapsed <= 0 {
+		return 0
+	}
+	return float64(doneRows(s.Counts)) / s.Elapsed.Seconds()
+}
+
+// ending is how some of the leaves ended.
+type ending struct {
+	name  string // as a heading
+	words string // in the sum
+	count int64
+	note  string
+}
+
+// endings are the lines of the summary; those that are 0 and need no saying are
+// left out.
+func endings(c engine.Counts, sink, deadLetters string) []ending {
+	to := ""
+	switch {
+	case toStdout(sink):
+		to = "to standard output"
+	case sink != "":
+		to = "to " + sink
+	}
+	lines := []ending{
+		{name: "read", count: c.Read},
+		{name: "made by splits", count: c.Made},
+		{name: "merged", count: c.Merged},
+		{name: "delivered", count: c.Delivered, note: to},
+		{name: "filtered", count: c.Dropped},
+		{name: "dropped on error", count: c.DroppedOnError},
+		{name: "dead letters", count: c.DeadLettered, note: in(deadLetters)},
+		{name: "unfinished", count: c.Unfinished},
+	}
+	return slices.DeleteFunc(lines, func(l ending) bool {
+		return l.count == 0 && l.name != "read" && l.name != "delivered"
+	})
+}
+
+// toStdout reports whether a sink of that name writes to standard output.
+func toStdout(sink string) bool { return strings.HasSuffix(sink, " -") }
+
+func in(place string) string {
+	if place == "" {
+		return ""
+	}
+	return "in " + printable(place)
+}
+
+// stagesText says what the stages that ask somebody did, a line each.
+func stagesText(stages []engine.StageSummary) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	for _, s := range stages {
+		if s.Attempts == 0 && len(s.Usage) == 0 {
+			continue
+		}
+		parts := []string{plural(s.Attempts, "request", "requests"), plural(s.Retries, "retry", "retries"), counted(s.Refusals, "refused")}
+		for _, name := range slices.Sorted(maps.Keys(s.Usage)) {
+			parts = append(parts, counted(s.Usage[name], strings.ReplaceAll(printable(name), "_", " ")))
+		}
+		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
+		fmt.Fprintf(w, "  %s\t%s\n", printable(s.Name), strings.Join(parts, ", "))
+	}
+	_ = w.Flush() // a strings.Builder takes everything
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\n" + b.String()
+}
+
+// equation is the line in which the numbers add up: "817 read = 810 delivered + 5
+// filtered + 2 dead-lettered".
+func equation(c engine.Counts) string {
+	left := []ending{{words: "read", count: c.Read}, {words: "made by splits", count: c.Made}}
+	right := []ending{
+		{words: "delivered", count: c.Delivered},
+		{words: "filtered", count: c.Dropped},
+		{words: "dropped on error", count: c.DroppedOnError},
+		{words: "dead-lettered", count: c.DeadLettered},
+		{words: "unfinished", count: c.Unfinished},
+	}
+	text := sum(left)
+	if c.Merged > 0 {
+		text += fmt.Sprintf(" − %s merged", humanize.Comma(c.Merged))
+	}
+	return text + " = " + sum(right)
+}
+
+// sum writes what is not 0, or the first.
+func sum(terms []ending) string {
+	first := terms[:1]
+	terms = slices.DeleteFunc(slices.Clone(terms), func(e ending) bool { return e.count == 0 })
+	if len(terms) == 0 {
+		terms = first
+	}
+	texts := make([]string, len(terms))
+	for i, t := range terms {
+		texts[i] = humanize.Comma(t.count) + " " + t.words
+	}
+	return strings.Join(texts, " + ")
+}

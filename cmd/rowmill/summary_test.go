@@ -1,0 +1,172 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rowmill/rowmill/pipeline/engine"
+)
+
+func TestSummaryText(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		summary       engine.Summary
+		verdict, sink string
+		want          string
+	}{
+		"all is well": {
+			engine.Summary{Name: "facts", Elapsed: 2400 * time.Millisecond, Counts: engine.Counts{Read: 100, Delivered: 100}},
+			"finished", "file out/facts.jsonl",
+			`
+facts finished after 2.4s, 42 rows/s
+
+  read                   100
+  delivered              100   to file out/facts.jsonl
+
+  100 read = 100 delivered
+`,
+		},
+		"losses": {
+			engine.Summary{
+				Name: "triage", Elapsed: 187 * time.Second,
+				Counts: engine.Counts{Read: 1817, Delivered: 1800, Dropped: 5, DroppedOnError: 3, DeadLettered: 9},
+				Stages: []engine.StageSummary{
+					{Name: "filter", Calls: 1817},
+					{Name: "label", Calls: 1812, Attempts: 1900, Retries: 1, Refusals: 80, Usage: map[string]int64{"input_tokens": 123456, "output_tokens": 789, "cached_input_tokens": 0}},
+					{Name: "check-it", Calls: 1, Attempts: 1},
+				},
+				Reasons: []engine.Reason{
+					{Stage: "label", Code: "length", Message: "cut off\nby max_tokens", Count: 5},
+					{Stage: "label", Code: "refusal", Message: strings.Repeat("no ", 100), Count: 2},
+					{Stage: "source", Code: "json", Message: "x", Count: 1},
+					{Stage: "label", Code: "panic", Message: "x", Count: 1},
+				},
+				DeadLetters: "out/triage.dead.jsonl", RepeatedKeys: 4,
+			},
+			"finished", "file out/triage.jsonl",
+			`
+triage finished after 3m07s, 9.7 rows/s
+
+  read                 1,817
+  delivered            1,800   to file out/triage.jsonl
+  filtered                 5
+  dropped on error         3
+  dead letters             9   in out/triage.dead.jsonl
+  repeated keys            4   rows whose key an earlier row had
+
+  5 failed in label (length): cut off by max_tokens
+  2 failed in label (refusal): ` + strings.Repeat("no ", 70) + `no…
+  1 failed in source (json): x
+  1 failed for other reasons
+
+  label      1,900 requests, 1 retry, 80 refused, 123,456 input tokens, 789 output tokens
+  check-it   1 request
+
+  1,817 read = 1,800 delivered + 5 filtered + 3 dropped on error + 9 dead-lettered
+`,
+		},
+		"split, merged, stopped": {
+			engine.Summary{Name: "x", Elapsed: time.Second, Counts: engine.Counts{Read: 10, Made: 20, Merged: 5, Delivered: 15, Unfinished: 10}},
+			"stopped", "",
+			`
+x stopped after 1.0s, 6.0 rows/s
+
+  read                    10
+  made by splits          20
+  merged                   5
+  delivered               15
+  unfinished              10
+
+  10 read + 20 made by splits − 5 merged = 15 delivered + 10 unfinished
+`,
+		},
+		"no rows": {
+			engine.Summary{Name: "x", Elapsed: 3 * time.Millisecond},
+			"finished", "",
+			`
+x finished after 3ms, no rows
+
+  read                     0
+  delivered                0
+
+  0 read = 0 delivered
+`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := "\n" + summaryText(c.summary, c.verdict, c.sink)
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestOutcomeCode(t *testing.T) {
+	t.Parallel()
+	losses := engine.Summary{Counts: engine.Counts{Read: 2, Delivered: 1, DeadLettered: 1}}
+	boom := errors.New("boom")
+	for name, c := range map[string]struct {
+		outcome outcome
+		want    int
+	}{
+		"all delivered":           {outcome{summary: engine.Summary{Counts: engine.Counts{Read: 2, Delivered: 1, Dropped: 1}}}, 0},
+		"dead letters":            {outcome{summary: losses}, 3},
+		"dropped on error":        {outcome{summary: engine.Summary{Counts: engine.Counts{Read: 1, DroppedOnError: 1}}}, 3},
+		"failed":                  {outcome{err: boom}, 1},
+		"failed, with losses":     {outcome{summary: losses, err: boom}, 1},
+		"unfinished, unexplained": {outcome{summary: engine.Summary{Counts: engine.Counts{Read: 1, Unfinished: 1}}}, 1},
+		"configuration":           {outcome{err: &refusal{boom}}, 2},
+		"preflight":               {outcome{err: &engine.PreflightError{Err: boom}}, 2},
+		"SIGINT":                  {outcome{signal: os.Interrupt}, 130},
+		"SIGTERM":                 {outcome{signal: syscall.SIGTERM}, 143},
+		"SIGINT and a failure":    {outcome{summary: losses, err: boom, signal: os.Interrupt}, 130},
+		"SIGINT in preflight":     {outcome{err: &engine.PreflightError{Err: boom}, signal: os.Interrupt}, 130},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := c.outcome.code(); got != c.want {
+				t.Errorf("got %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestReport(t *testing.T) {
+	t.Parallel()
+	o := outcome{
+		summary: engine.Summary{Name: "x", Elapsed: 1500 * time.Millisecond, Counts: engine.Counts{Read: 3, Delivered: 2, DeadLettered: 1}, DeadLetters: "x.dead.jsonl"},
+		err:     errors.New("bad \xff bytes\nand lines"), sink: "file out.jsonl",
+	}
+	line, err := o.report().line()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(line, "\n") != 1 || !strings.HasSuffix(line, "\n") {
+		t.Errorf("want one line, got %q", line)
+	}
+	var got map[string]any
+	if err := json.Unmarshal([]byte(line), &got); err != nil {
+		t.Fatalf("%v in %s", err, line)
+	}
+	want := map[string]any{
+		"name": "x", "outcome": "failed", "exit_code": 1.0, "error": "bad \uFFFD bytes\nand lines",
+		"elapsed_seconds": 1.5, "rows_per_second": 2.0,
+		"counts": map[string]any{
+			"read": 3.0, "made": 0.0, "merged": 0.0, "delivered": 2.0, "dropped": 0.0,
+			"dropped_on_error": 0.0, "dead_lettered": 1.0, "unfinished": 0.0,
+		},
+		"stages": []any{}, "reasons": []any{}, "output": "file out.jsonl", "dead_letters": "x.dead.jsonl",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}

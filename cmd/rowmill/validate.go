@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/pipeline/load"
+	"github.com/rowmill/rowmill/pipeline/policy"
+)
+
+func (a *app) validateCommand() *cobra.Command {
+	var f sourceFlags
+	cmd := &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Find every mistake in pipelines",
+		Long: `Load the pipelines without running them, and print every mistake with its place.
+A pipeline without mistakes is shown as the engine would run it. What a run would
+refuse, this refuses; the exit code is 2 then.`,
+		Example: `  rowmill validate pipelines/*.yaml`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("validate needs the FILE of a pipeline, or several")
+			}
+			return nil
+		},
+		ValidArgsFunction: pipelineFiles,
+		RunE: func(_ *cobra.Command, files []string) error {
+			wrong := false
+			for _, file := range files {
+				if err := a.validate(file, f); err != nil {
+					complain(a.stderr, err)
+					wrong = true
+				}
+			}
+			if wrong {
+				return &exitError{code: exitUsage}
+			}
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (a *app) validate(file string, f sourceFlags) error {
+	options, err := a.loadOptions(file, f, newLogger(a.stderr, slog.LevelInfo), a.stderr)
+	if err != nil {
+		return err
+	}
+	p, err := load.File(file, options)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "%s: ok\n", file)
+	return outline(a.stdout, p)
+}
+
+// outline shows a pipeline from source to sink, a line each.
+func outline(out io.Writer, p pipeline.Pipeline) error {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	line := func(name string, parts ...string) {
+		parts = append([]string(nil), parts...)
+		fmt.Fprintf(w, "  %s\t%s\n", name, strings.Join(parts, ", "))
+	}
+	source := []string{p.SourceName}
+	if p.Key != "" {
+		source = append(source, "key "+p.Key)
+	}
+	line("source", source...)
+	for i, s := range p.Steps {
+		line(s.Name, stepTraits(p.Steps[i:])...)
+	}
+	line("sink", p.SinkName)
+	if p.DeadLetterName != "" {
+		line("dead letters", p.DeadLetterName)
+	}
+	return w.Flush()
+}
+
+// stepTraits says how the engine runs the first of these stages.
+func stepTraits(steps []pipeline.Step) []string {
+	s := steps[0]
+	if _, turner := s.Stage.(pipeline.Turner); turner {
+		s.Workload = pipeline.Waits
+	}
+	o := policy.Defaults(s.StepOptions, s.Workload)
+	var traits []string
+	if s.Component != s.Name && s.Component != "" {
+		traits = append(traits, s.Component)
+	}
+	if _, one := s.Stage.(pipeline.Sequential); one {
+		return append(traits, "one record at a time, in order")
+	}
+	traits = append(traits, fmt.Sprintf("parallelism %d", o.Parallelism), order(steps))
+	if o.OnError != pipeline.DeadLetters {
+		traits = append(traits, "on error "+string(o.OnError))
+	}
+	if s.When != nil {
+		traits = append(traits, "not for every record")
+	}
+	return traits
+}
+
+func order(steps []pipeline.Step) string {
+	if !steps[0].Unordered {
+		return "ordered"
+	}
+	for _, s := range steps {
+		if engine.NeedsOrder(s.Stage) {
+			return "ordered, as " + s.Name + " needs it"
+		}
+	}
+	return "unordered"
+}
