@@ -1,0 +1,255 @@
+package codec
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Compression is how the bytes of a file are compressed.
+type Compression string
+
+// The compressions.
+const (
+	// AutoCompression goes by the name of the file and, on reading, by its first bytes.
+	AutoCompression Compression = "auto"
+	None            Compression = "none"
+	Gzip            Compression = "gzip"
+	Zstd            Compression = "zstd"
+)
+
+// maxWindow bounds the memory for decompressing: what `zstd -d` allows too.
+const maxWindow = 128 << 20
+
+// CompressionOf returns the compression that a file's name tells.
+func CompressionOf(path string) Compression {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".gz":
+		return Gzip
+	case ".zst":
+		return Zstd
+	default:
+		return None
+	}
+}
+
+// Decompress returns the decompressed bytes of src: several gzip members or zstd
+// frames are read one after the other. It reads nothing before the first Read. Data
+// that ends too early is an error that says so. Close releases the decompressor; it
+// does not close src.
+func Decompress(src io.Reader, path string, c Compression) io.ReadCloser {
+	return &decompressor{raw: bufio.NewReaderSize(src, 64<<10), path: path, want: c}
+}
+
+type decompressor struct {
+	raw  *bufio.Reader
+	path string
+	want Compression
+
+	r    io.Reader // nil before the first Read
+	kind Compression
+	free func()
+}
+
+// Read reads decompressed bytes.
+func (d *decompressor) Read(p []byte) (int, error) {
+	if d.r == nil {
+		if err := d.open(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := d.r.Read(p)
+	switch {
+	case err == nil, errors.Is(err, io.EOF), d.kind == None:
+		return n, err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return n, fmt.Errorf("the %s data is cut short: %w", d.kind, io.ErrUnexpectedEOF)
+	default:
+		return n, fmt.Errorf("the %s data is damaged: %w", d.kind, err)
+	}
+}
+
+// Close releases the decompressor.
+func (d *decompressor) Close() error {
+	if d.free != nil {
+		d.free()
+		d.free = nil
+	}
+	return nil
+}
+
+func (d *decompressor) open() (err error) {
+	if d.kind, err = d.detect(); err != nil {
+		return err
+	}
+	switch d.kind {
+	case Gzip:
+		d.r, err = gzip.NewReader(d.raw)
+	case Zstd:
+		// One at a time: no goroutines of its own.
+		var z *zstd.Decoder
+		z, err = zstd.NewReader(d.raw, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err == nil {
+			d.r, d.free = z, z.Close
+		}
+	default:
+		d.r = d.raw
+	}
+	if err != nil {
+		return fmt.Errorf("the %s data is damaged: %w", d.kind, err)
+	}
+	return nil
+}
+
+// detect decides by the setting, the name and the first bytes.
+func (d *decompressor) detect() (Compression, error) {
+	if d.want == None {
+		return None, nil
+	}
+	found, err := d.sniff()
+	if err != nil {
+		return "", err
+	}
+	named, why := d.want, "`compression:` says"
+	if d.want != Gzip && d.want != Zstd {
+		named, why = CompressionOf(d.path), "the name says"
+	}
+	if named != None && found == None {
+		return "", fmt.Errorf("%s %s, but the data does not begin like it; set `compression: none` if it is not compressed", why, named)
+	}
+	return found, nil
+}
+
+// sniff tells the compression by the first bytes. It takes no more of them than it
+// must, as the next one may be long in coming.
+func (d *decompressor) sniff() (Compression, error) {
+	for _, m := range []struct {
+		magic []byte
+		kind  Compression
+	}{
+		{[]byte{0x1f, 0x8b}, Gzip},
+		{[]byte{0x28, 0xb5, 0x2f, 0xfd}, Zstd},
+	} {
+		if ok, err := d.begins(m.magic); ok || err != nil {
+			return m.kind, err
+		}
+	}
+	// A frame to be skipped (its first byte is 50 to 5f) may come first in zstd.
+	if head, err := d.raw.Peek(1); err == nil && head[0]&0xf0 == 0x50 {
+		ok, err := d.begins([]byte{head[0], 0x2a, 0x4d, 0x18})
+		if ok || err != nil {
+			return Zstd, err
+		}
+	}
+	return None, nil
+}
+
+func (d *decompressor) begins(magic []byte) (bool, error) {
+	for n := 1; n <= len(magic); n++ {
+		head, err := d.raw.Peek(n)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+		if len(head) < n || !bytes.Equal(head, magic[:n]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Compressor writes compressed bytes.
+type Compressor interface {
+	io.Writer
+	// Flush writes out what is held, so that a reader sees all of it.
+	Flush() error
+	// Close ends the compressed data. It does not close what it is written to.
+	Close() error
+}
+
+// NewCompressor returns the compressor of w. With [AutoCompression] the name decides.
+func NewCompressor(w io.Writer, path string, c Compression) (Compressor, error) {
+	if c == "" || c == AutoCompression {
+		c = CompressionOf(path)
+	}
+	switch c {
+	case None:
+		return plain{w}, nil
+	case Gzip:
+		return &gzipCompressor{Writer: gzip.NewWriter(w)}, nil
+	case Zstd:
+		// One at a time: no goroutines of its own. An output without rows is a valid
+		// file too.
+		z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
+		if err != nil {
+			return nil, fmt.Errorf("zstd: %w", err)
+		}
+		return &zstdCompressor{w: w, z: z}, nil
+	default:
+		return nil, fmt.Errorf("there is no compression %q", c)
+	}
+}
+
+// plain compresses nothing.
+type plain struct{ io.Writer }
+
+func (plain) Flush() error { return nil }
+func (plain) Close() error { return nil }
+
+// gzipCompressor writes one member. A flush without rows behind it would only
+// make the file longer.
+type gzipCompressor struct {
+	*gzip.Writer
+	dirty bool
+}
+
+func (c *gzipCompressor) Write(p []byte) (int, error) {
+	c.dirty = true
+	return c.Writer.Write(p)
+}
+
+func (c *gzipCompressor) Flush() error {
+	if !c.dirty {
+		return nil
+	}
+	c.dirty = false
+	return c.Writer.Flush()
+}
+
+// zstdCompressor ends a frame at every flush, so that the file is whole then.
+type zstdCompressor struct {
+	w       io.Writer
+	z       *zstd.Encoder
+	dirty   bool // the frame is begun
+	written bool // there is a frame
+}
+
+func (c *zstdCompressor) Write(p []byte) (int, error) {
+	c.dirty, c.written = true, true
+	return c.z.Write(p)
+}
+
+func (c *zstdCompressor) Flush() error {
+	if !c.dirty {
+		return nil
+	}
+	if err := c.z.Close(); err != nil {
+		return err
+	}
+	c.dirty = false
+	c.z.Reset(c.w)
+	return nil
+}
+
+func (c *zstdCompressor) Close() error {
+	if c.dirty || !c.written {
+		return c.z.Close()
+	}
+	return nil
+}
