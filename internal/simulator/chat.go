@@ -103,7 +103,7 @@ func (x *exchange) open(q *request, prompt int) bool {
 func (x *exchange) compose(q *request) error {
 	x.reply.choices = make([]choice, q.choices)
 	for i := range x.reply.choices {
-		d := newDice(x.s.options.Seed, x.key, forAnswer, uint64(i)) //nolint:gosec // an index
+		d := newDice(x.s.options.Seed, x.key, forAnswer, uint64(i))
 		content, err := q.content(&d)
 		if err != nil {
 			return err
@@ -169,8 +169,8 @@ func (s *Server) parse(w http.ResponseWriter, r *http.Request) (*request, *apiEr
 		}
 	}()
 	p.body.Reset()
-	if _, err := p.body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
-		return nil, unreadable(err)
+	if _, err := p.body.ReadFrom(http.MaxBytesReader(w, r.Body, s.maxBody)); err != nil {
+		return nil, s.unreadable(err)
 	}
 	p.decoder.Reset(&p.body) // which it parses in place: what is kept of it is copied
 	return parseRequest(&p.decoder)
@@ -182,9 +182,9 @@ type reader struct {
 	decoder jsontext.Decoder
 }
 
-func unreadable(err error) *apiError {
+func (s *Server) unreadable(err error) *apiError {
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		e := invalid("", "", "The request is larger than "+strconv.Itoa(maxBody>>20)+" MiB.")
+		e := invalid("", "", "The request is larger than "+strconv.FormatInt(s.maxBody, 10)+" bytes.")
 		e.status = http.StatusRequestEntityTooLarge
 		return e
 	}

@@ -81,7 +81,7 @@ const (
 )
 
 func newDice(seed int64, key Key, purpose, number uint64) dice {
-	h := scramble(uint64(seed)) //nolint:gosec // any bits will do
+	h := scramble(uint64(seed))
 	for _, word := range [...]uint64{uint64(key), purpose, number} {
 		h = scramble(h ^ word)
 	}
@@ -94,7 +94,7 @@ func (d *dice) next() uint64 {
 }
 
 // below returns a number from 0 to n-1; n is at least 1.
-func (d *dice) below(n int) int { return int(d.next() % uint64(n)) } //nolint:gosec // less than n
+func (d *dice) below(n int) int { return int(d.next() % uint64(n)) }
 
 // share returns a number from 0 to 1, without 1.
 func (d *dice) share() float64 { return float64(d.next()>>11) / (1 << 53) }

@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -251,7 +253,7 @@ func TestHang(t *testing.T) {
 		t.Fatal(err)
 	}
 	if resp, err := client.Do(r); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, %v, want the deadline", resp, err) //nolint:bodyclose // there is none
+		t.Errorf("got %v, %v, want the deadline", resp, err)
 	}
 	if err := conn.Close(); err != nil {
 		t.Fatal(err)
@@ -260,6 +262,7 @@ func TestHang(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still in flight after the clients left: %+v", s.Ledger())
 		}
+		runtime.Gosched()
 	}
 	if l := balanced(t, s); l.Faults[faultHang] != 2 {
 		t.Errorf("got %+v, want two that hung", l)
@@ -275,7 +278,7 @@ func TestTrickle(t *testing.T) {
 			t.Fatal(err)
 		}
 		conn := ends.dial()
-		go fmt.Fprintf(conn, "POST /chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(ask("a")), ask("a"))
+		go sendOver(t, conn, "POST /chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"+ask("a"), len(ask("a")))
 		begin := time.Now()
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
@@ -297,6 +300,12 @@ func TestTrickle(t *testing.T) {
 			t.Errorf("got %+v", l)
 		}
 	})
+}
+
+func sendOver(t *testing.T, conn net.Conn, format string, args ...any) {
+	if _, err := fmt.Fprintf(conn, format, args...); err != nil {
+		t.Error(err)
+	}
 }
 
 // pipeListener is a network within the test, for the clock of synctest.
@@ -351,6 +360,7 @@ func TestEndlessBody(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still in flight after the client left: %+v", s.Ledger())
 		}
+		runtime.Gosched()
 	}
 	if l := balanced(t, s); l.Faults[faultEndlessBody] != 1 || l.Paid != 0 {
 		t.Errorf("got %+v", l)
@@ -375,16 +385,23 @@ func TestLengthFault(t *testing.T) {
 func TestAskingAgainGetsThroughEveryTransientFault(t *testing.T) {
 	t.Parallel()
 	s, base, client := started(t, Options{Faults: Transient(0.03), RetryAfter: 1})
+	client.Transport = &http.Transport{MaxIdleConnsPerHost: 200} // those that hang hold up nobody
+	t.Cleanup(client.CloseIdleConnections)
 	var clients sync.WaitGroup
+	var gaveUp atomic.Int64
 	for i := range 200 {
 		clients.Go(func() {
 			prompt := fmt.Sprintf("row %d", i)
 			want := Answer(0, "m", Message{"user", prompt})
 			for range 20 {
-				if got, err := once(t.Context(), client, base, prompt); err == nil {
-					if got != want {
-						t.Errorf("%s: got %q, want %q", prompt, got, want)
-					}
+				got, err := once(t.Context(), client, base, prompt)
+				switch {
+				case errors.Is(err, context.DeadlineExceeded):
+					gaveUp.Add(1)
+				case err == nil && got != want:
+					t.Errorf("%s: got %q, want %q", prompt, got, want)
+				}
+				if err == nil {
 					return
 				}
 			}
@@ -398,14 +415,16 @@ func TestAskingAgainGetsThroughEveryTransientFault(t *testing.T) {
 			t.Errorf("nobody met %s: %v", f.name, l.Faults)
 		}
 	}
-	if l.Answered != 200 || l.Paid != 200 || l.PaidAgain != 0 {
-		t.Errorf("got %+v, want 200 answered, each paid once", l)
+	// On a slow machine the client also gives up on answers that are on their way.
+	late := gaveUp.Load() - l.Faults[faultHang] - l.Faults[faultTrickle]
+	if l.Paid < 200 || l.PaidAgain != l.Paid-200 || l.PaidAgain > late {
+		t.Errorf("got %+v and %d answers that came too late, want 200 answered, each paid once", l, late)
 	}
 }
 
 // once asks with little patience, and takes nothing but a good answer for one.
 func once(ctx context.Context, client *http.Client, base, prompt string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/chat/completions", strings.NewReader(ask(prompt)))
 	if err != nil {
@@ -415,7 +434,7 @@ func once(ctx context.Context, client *http.Client, base, prompt string) (string
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing depends on it
+	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 	if err != nil {
 		return "", err

@@ -14,12 +14,12 @@ import (
 // What bounds an instance of a schema that describes itself (a tree of nodes) or
 // a list of a million items.
 const (
-	shallow   = 3      // objects and lists below are kept as small as allowed
-	deepest   = 32     // below that there is no instance
-	mostSteps = 100000 // values tried
+	shallow   = 3     // objects and lists below are kept as small as allowed
+	deepest   = 32    // below that there is no instance
+	mostSteps = 10000 // values tried
 )
 
-var errTooDeep = errors.New("nested too deeply for the simulator")
+var errTooDeep = errors.New("nested too deeply, or too large, for the simulator")
 
 // schema is one JSON schema: the keywords that the simulator knows. Others (not,
 // if, dependentRequired, patternProperties, minProperties, contains) do not

@@ -30,6 +30,7 @@ type Server struct {
 	books   *books
 	readers sync.Pool // *reader
 	replies sync.Pool // *[]byte: answers
+	maxBody int64
 	done    chan struct{}
 	running sync.WaitGroup // what Close waits for
 
@@ -47,7 +48,7 @@ func New(o Options) *Server {
 	fates := slices.DeleteFunc(o.Faults.fates(), func(f fate) bool { return f.share == 0 })
 	return &Server{
 		options: o, fates: fates, limits: newLimiter(o), books: newBooks(o.Remember),
-		done: make(chan struct{}),
+		maxBody: maxBody, done: make(chan struct{}),
 	}
 }
 
@@ -62,7 +63,7 @@ func (s *Server) Start(addr string) (baseURL string, err error) {
 	if err := s.serve(listener); err != nil {
 		return "", errors.Join(err, listener.Close())
 	}
-	at := listener.Addr().(*net.TCPAddr) //nolint:forcetypeassert // it listens on tcp
+	at := listener.Addr().(*net.TCPAddr)
 	if at.IP.IsUnspecified() {
 		at = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: at.Port}
 	}

@@ -258,30 +258,16 @@ func TestBadRequests(t *testing.T) {
 
 func TestHugeRequest(t *testing.T) {
 	t.Parallel()
-	head := strings.NewReader(`{"model":"`)
-	r, err := http.NewRequestWithContext(t.Context(), "POST", "/v1/chat/completions", io.MultiReader(head, io.LimitReader(zeros{}, maxBody)))
-	if err != nil {
-		t.Fatal(err)
+	s := New(Options{})
+	s.maxBody = 100
+	if w := post(s, ask("short")); w.Code != http.StatusOK {
+		t.Errorf("short: got %d %s", w.Code, w.Body)
 	}
-	w := &statusOnly{discard: discard{http.Header{}}}
-	New(Options{}).ServeHTTP(w, r)
-	if w.status != http.StatusRequestEntityTooLarge {
-		t.Errorf("got %d, want 413", w.status)
+	w := post(s, ask(strings.Repeat("long", 100)))
+	if w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), "larger than 100 bytes") {
+		t.Errorf("long: got %d %s, want a 413", w.Code, w.Body)
 	}
 }
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	return copy(p, strings.Repeat("0", len(p))), nil
-}
-
-type statusOnly struct {
-	discard
-	status int
-}
-
-func (w *statusOnly) WriteHeader(status int) { w.status = status }
 
 func TestLedger(t *testing.T) {
 	t.Parallel()
@@ -318,6 +304,9 @@ func TestLedgerForgets(t *testing.T) {
 	l := balanced(t, s)
 	if n := len(s.Prompts()); n > 100 || n < 50 {
 		t.Errorf("got %d prompts remembered, want 50 to 100", n)
+	}
+	if n := int64(len(s.Prompts())); l.Forgotten+n != l.Prompts {
+		t.Errorf("got %d forgotten and %d remembered of %d prompts", l.Forgotten, n, l.Prompts)
 	}
 	if l.Prompts != 1001 || l.Forgotten < 900 || l.PaidAgain != 999 {
 		t.Errorf("got %d prompts, %d forgotten, %d paid again; want 1001, at least 900, 999", l.Prompts, l.Forgotten, l.PaidAgain)
@@ -393,7 +382,7 @@ func TestClientGivesUp(t *testing.T) {
 		s := New(Options{Latency: pipeline.Duration(time.Hour)})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if got := abortedBy(s, ctx); got != http.ErrAbortHandler { //nolint:errorlint // a panic's value
+		if got := abortedBy(ctx, s); got != http.ErrAbortHandler { //nolint:errorlint // a panic's value
 			t.Errorf("got %v, want the connection broken off", got)
 		}
 		if l := balanced(t, s); l.Abandoned != 1 || l.Paid != 0 || l.InFlight != 0 {
@@ -403,7 +392,7 @@ func TestClientGivesUp(t *testing.T) {
 }
 
 // abortedBy serves a request and returns the value of the panic it ends with.
-func abortedBy(s *Server, ctx context.Context) (value any) { //nolint:revive // reads better
+func abortedBy(ctx context.Context, s *Server) (value any) {
 	defer func() { value = recover() }()
 	r, err := http.NewRequestWithContext(ctx, "POST", "/v1/chat/completions", strings.NewReader(ask("a")))
 	if err != nil {
@@ -442,6 +431,23 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Behind another's server, Close ends what waits too.
+func TestCloseOfAHandler(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Faults: Faults{Hang: 1}})
+		ended := make(chan any)
+		go func() { ended <- abortedBy(t.Context(), s) }()
+		synctest.Wait()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-ended; got != http.ErrAbortHandler { //nolint:errorlint // a panic's value
+			t.Errorf("got %v, want the connection broken off", got)
+		}
+	})
 }
 
 // send1 sends one chat request over a connection of its own.
