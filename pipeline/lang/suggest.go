@@ -3,6 +3,7 @@ package lang
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -108,3 +109,16 @@ func asSyntax(err error, offset int) error {
 	}
 	return &SyntaxError{Offset: offset, Err: err}
 }
+
+// CheckField returns an error if no record of that shape can have the field. It
+// says which field may be meant.
+func CheckField(name string, shape pipeline.Shape) error {
+	if shape.MayHave(name) {
+		return nil
+	}
+	return errNoField(name, shape, func(near string) string { return strconv.Quote(near) })
+}
+
+// Kind says what a value is, for messages: "null", "a text", "a number", "a
+// boolean", "a list" or "an object".
+func Kind(v pipeline.Value) string { return kindName(v) }
