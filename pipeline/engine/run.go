@@ -176,7 +176,11 @@ func (r *run) preflight() error {
 	if !r.options.Preflight {
 		return nil
 	}
-	return r.probe(r.ctx)
+	err := r.probe(r.reading) // a soft stop does not wait for it
+	if r.stopped.Load() {
+		return nil // nothing will be read, and that is no failure
+	}
+	return err
 }
 
 // stream runs the nodes to the end, then the dead letters.

@@ -208,6 +208,34 @@ func TestAHangingSourceDelaysNoStop(t *testing.T) {
 	})
 }
 
+// hangingProbe is a sink whose other end does not answer.
+type hangingProbe struct{ memory }
+
+func (*hangingProbe) Probe(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestAHangingProbeDelaysNoStop: a run that is stopped in its preflight has not
+// failed, and nothing was written.
+func TestAHangingProbeDelaysNoStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sink := &hangingProbe{}
+		run, err := engine.Start(t.Context(), pipeline.Pipeline{Source: numbers{rows: 10}, Sink: sink}, engine.Options{Preflight: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		run.Stop()
+		s, err := run.Wait()
+		if err != nil || !s.Stopped || s.Counts.Read != 0 || sink.writes != 0 || time.Since(began) > 0 {
+			t.Errorf("error %v, stopped %t, counts %+v, %d writes, after %v", err, s.Stopped, s.Counts, sink.writes, time.Since(began))
+		}
+	})
+}
+
 // TestDrainTimeout: what does not finish in time is cancelled.
 func TestDrainTimeout(t *testing.T) {
 	t.Parallel()
