@@ -57,12 +57,12 @@ func packages(t *testing.T) []listed {
 func house(path string) (name string, floor int) {
 	path = strings.TrimPrefix(strings.TrimPrefix(path, module), "/")
 	top, _, _ := strings.Cut(path, "/")
-	switch {
-	case top == "examples", top == "cmd":
+	switch top {
+	case "examples", "cmd":
 		return top, 9
-	case top == "internal":
+	case "internal":
 		return "internal", 1
-	case top == "sources", top == "stages", top == "sinks":
+	case "sources", "stages", "sinks":
 		return "components", 3
 	}
 	floors := map[string]int{
@@ -76,7 +76,7 @@ func house(path string) (name string, floor int) {
 	return path, floor
 }
 
-// reasons say why an arrow between two houses is wrong.
+// reason says why an arrow between two houses is wrong.
 func reason(from, to string) string {
 	switch {
 	case from == "pipeline":

@@ -73,8 +73,9 @@ func (l *loader) source(p *pipeline.Pipeline, c captured, files *files) pipeline
 	shape := shapeBehind(built, pipeline.Shape{})
 	if keys.Key != "" && !shape.MayHave(keys.Key) {
 		n := c.n.get("key")
-		l.at(n.place, join(c.path, "key"), "there is no field %q; the rows have %s", keys.Key, strings.Join(shape.Names(), ", ")).
-			Suggestion = nearest(keys.Key, shape.Names())
+		names := shape.Names()
+		l.atNear(nearest(keys.Key, names), n.place, join(c.path, "key"),
+			"there is no field %q; the rows have %s", keys.Key, strings.Join(names, ", "))
 	}
 	return shape
 }

@@ -18,7 +18,7 @@ func (l *loader) compile(t reflect.Type, n *node, path string, f flags) {
 		t = t.Elem()
 	}
 	switch {
-	case n.bad, t == valueType:
+	case n.bad, is[pipeline.Value](t):
 	case n.kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
 		for i, item := range n.items {
 			l.compile(t.Elem(), item, path+"["+strconv.Itoa(i)+"]", f)
@@ -40,7 +40,7 @@ func (l *loader) compile(t reflect.Type, n *node, path string, f flags) {
 // entryOf returns the type and flags of one entry of a mapping that is a t.
 func entryOf(t reflect.Type, key string, f flags) (reflect.Type, flags, bool) {
 	switch {
-	case t == pairsType:
+	case is[pipeline.Pairs](t):
 		return reflect.TypeFor[string](), f, true
 	case t.Kind() == reflect.Map:
 		return t.Elem(), f, true

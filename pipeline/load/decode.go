@@ -23,11 +23,11 @@ func (l *loader) decode(v reflect.Value, n *node, path string, f flags) {
 	t := v.Type()
 	switch {
 	case n.bad:
-	case t == entryType:
+	case is[captured](t):
 		v.Set(reflect.ValueOf(captured{n, path}))
 	case t.Kind() == reflect.Pointer:
 		l.decodePointer(v, n, path, f)
-	case t == valueType:
+	case is[pipeline.Value](t):
 		if value, ok := l.value(n, path); ok {
 			v.Set(reflect.ValueOf(value))
 		}
@@ -35,7 +35,7 @@ func (l *loader) decode(v reflect.Value, n *node, path string, f flags) {
 		l.decodeAny(v, n, path)
 	case n.isNull() && (n.text == "" || t.Kind() != reflect.String || isText(t)):
 		l.at(n.place, path, "has no value; give it %s, or leave the key out", wanted(t, f))
-	case t == pairsType:
+	case is[pipeline.Pairs](t):
 		l.decodePairs(v, n, path, f)
 	case isText(t) && (n.kind == yaml.ScalarNode || t.Kind() != reflect.Struct):
 		l.decodeText(v, n, path, f)
@@ -112,7 +112,7 @@ func (l *loader) unknownKey(key *node, path string, known []string, elsewhere fu
 	near := nearest(key.text, known)
 	switch {
 	case near != "":
-		l.at(key.place, path, "unknown key").Suggestion = near
+		l.atNear(near, key.place, path, "unknown key")
 	case len(known) == 0:
 		l.at(key.place, path, "unknown key; there are none here")
 	default:
@@ -190,7 +190,7 @@ func (l *loader) decodeAny(v reflect.Value, n *node, path string) {
 // wanted says what a value of type t is, for messages.
 func wanted(t reflect.Type, f flags) string {
 	switch {
-	case t == pairsType:
+	case is[pipeline.Pairs](t):
 		return "a mapping of names to " + plural(reflect.TypeFor[string](), f)
 	case isText(t):
 		return "a " + textName(t)
@@ -226,11 +226,11 @@ func wanted(t reflect.Type, f flags) string {
 // plural is wanted for several.
 func plural(t reflect.Type, f flags) string {
 	switch {
-	case t == entryType:
+	case is[captured](t):
 		return "entries"
-	case t == valueType, t.Kind() == reflect.Interface:
+	case is[pipeline.Value](t), t.Kind() == reflect.Interface:
 		return "values"
-	case t == pairsType, t.Kind() == reflect.Struct && !isText(t), t.Kind() == reflect.Map:
+	case is[pipeline.Pairs](t), t.Kind() == reflect.Struct && !isText(t), t.Kind() == reflect.Map:
 		return "mappings"
 	case isText(t):
 		return textName(t) + "s"
@@ -260,7 +260,7 @@ func plural(t reflect.Type, f flags) string {
 // textName is what a type that is made of text is called: "size", "duration".
 func textName(t reflect.Type) string {
 	switch name := strings.ToLower(t.Name()); {
-	case t == reflect.TypeFor[timeoutKey]():
+	case is[timeoutKey](t):
 		return "duration"
 	case slices.Contains([]string{"size", "duration", "share", "secret"}, name):
 		return name

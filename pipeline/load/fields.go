@@ -26,12 +26,8 @@ type flags struct {
 	min, max                         string
 }
 
-var (
-	textType  = reflect.TypeFor[encoding.TextUnmarshaler]()
-	valueType = reflect.TypeFor[pipeline.Value]()
-	pairsType = reflect.TypeFor[pipeline.Pairs]()
-	entryType = reflect.TypeFor[captured]()
-)
+// is reports whether t is the type T.
+func is[T any](t reflect.Type) bool { return t == reflect.TypeFor[T]() }
 
 // fieldsOf returns the keys of a struct type in the order in which they are
 // declared; those of an embedded struct stand among them.
@@ -99,7 +95,9 @@ func namesOf(fields []field) []string {
 }
 
 // isText reports whether a value of t is made of one text (encoding.TextUnmarshaler).
-func isText(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) }
+func isText(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
 
 // configFields are the top-level keys of a component's configuration.
 func configFields(s pipeline.Spec) []field {

@@ -83,9 +83,14 @@ type loader struct {
 }
 
 // at notes a mistake at a place.
-func (l *loader) at(p place, path, format string, args ...any) *Mistake {
+func (l *loader) at(p place, path, format string, args ...any) {
 	l.mistakes = append(l.mistakes, l.mistake(p, path, fmt.Sprintf(format, args...)))
-	return &l.mistakes[len(l.mistakes)-1]
+}
+
+// atNear notes a mistake at a place, and the word that was probably meant.
+func (l *loader) atNear(near string, p place, path, format string, args ...any) {
+	l.at(p, path, format, args...)
+	l.mistakes[len(l.mistakes)-1].Suggestion = near
 }
 
 // warn notes a warning at a place.

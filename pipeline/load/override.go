@@ -153,6 +153,6 @@ func (l *loader) item(n *node, step string, v *node) *node {
 	if len(found) == 1 {
 		return found[0]
 	}
-	l.at(v.place, "", "there is no stage of that name (%q); there are %s", step, strings.Join(names, ", ")).Suggestion = nearest(step, names)
+	l.atNear(nearest(step, names), v.place, "", "there is no stage of that name (%q); there are %s", step, strings.Join(names, ", "))
 	return nil
 }

@@ -117,7 +117,7 @@ func (l *loader) noComponent(kind pipeline.Kind, c captured, entries []entry, kn
 	case other != "":
 		l.at(key.place, at, "is a %s, not a %s", other, kind)
 	case near != "":
-		l.at(key.place, at, "unknown %s", kind).Suggestion = near
+		l.atNear(near, key.place, at, "unknown %s", kind)
 	default:
 		l.at(key.place, at, "unknown %s; there are %s", kind, strings.Join(names, ", "))
 	}

@@ -188,7 +188,7 @@ func (c comments) keys(t reflect.Type, v reflect.Value) []KeyDoc {
 // mapping of; nil if there is none.
 func structIn(t reflect.Type) reflect.Type {
 	switch {
-	case t == pairsType, t == valueType, t == entryType:
+	case is[pipeline.Pairs](t), is[pipeline.Value](t), is[captured](t):
 		return nil
 	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Slice, t.Kind() == reflect.Map:
 		return structIn(t.Elem())
@@ -204,15 +204,15 @@ func typeName(t reflect.Type, f flags) string {
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return typeName(t.Elem(), f)
-	case t == entryType:
+	case is[captured](t):
 		return "entry"
-	case t == valueType, t.Kind() == reflect.Interface:
+	case is[pipeline.Value](t), t.Kind() == reflect.Interface:
 		return "any value"
 	case structIn(t) == t && isText(t):
 		return "mapping, or off"
 	case t.Kind() == reflect.Struct && !isText(t):
 		return "mapping"
-	case t == reflect.TypeFor[timeoutKey]():
+	case is[timeoutKey](t):
 		return "duration, or off"
 	case len(f.oneOf) > 0 && t.Kind() == reflect.String:
 		return "text"

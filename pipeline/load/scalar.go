@@ -146,7 +146,7 @@ func setFloat(v reflect.Value, n *node) (advice string, ok bool) {
 func (l *loader) bounded(v reflect.Value, n *node, path string, f flags) bool {
 	switch {
 	case v.Kind() == reflect.String && len(f.oneOf) > 0 && !slices.Contains(f.oneOf, v.String()):
-		l.at(n.place, path, "must be one of %s, not %s", strings.Join(f.oneOf, ", "), n.what()).Suggestion = nearest(n.text, f.oneOf)
+		l.atNear(nearest(n.text, f.oneOf), n.place, path, "must be one of %s, not %s", strings.Join(f.oneOf, ", "), n.what())
 	case v.Kind() == reflect.String && f.required && v.String() == "":
 		l.at(n.place, path, "must not be empty")
 	case f.min != "" && less(v, bound(v.Type(), f.min)):

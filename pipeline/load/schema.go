@@ -108,9 +108,9 @@ func valueSchema(t reflect.Type, f flags, docs []KeyDoc) object {
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return object{"anyOf": []object{valueSchema(t.Elem(), f, docs), {"type": "null"}}}
-	case t == valueType, t.Kind() == reflect.Interface, t == entryType:
+	case is[pipeline.Value](t), t.Kind() == reflect.Interface, is[captured](t):
 		return object{}
-	case t == pairsType:
+	case is[pipeline.Pairs](t):
 		return object{"type": "object", "additionalProperties": valueSchema(reflect.TypeFor[string](), f, nil)}
 	case t.Kind() == reflect.Struct && isText(t) && len(docs) > 0:
 		return object{"anyOf": []object{schemaOf(t, docs), {"enum": []any{"off", false}}, substituted()}}
@@ -123,7 +123,7 @@ func valueSchema(t reflect.Type, f flags, docs []KeyDoc) object {
 	case reflect.Slice:
 		item := valueSchema(t.Elem(), f, docs)
 		list := object{"type": "array", "items": item}
-		if structIn(t) != nil || t.Elem() == valueType {
+		if structIn(t) != nil || is[pipeline.Value](t.Elem()) {
 			return list
 		}
 		return object{"anyOf": []object{list, item}}

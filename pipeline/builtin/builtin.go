@@ -1,0 +1,45 @@
+// Package builtin is the one list of the components that come with Rowmill. See
+// package pipeline for the words.
+package builtin
+
+import (
+	"fmt"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/sinks"
+	"github.com/rowmill/rowmill/sources"
+	"github.com/rowmill/rowmill/stages"
+	"github.com/rowmill/rowmill/stages/llm"
+)
+
+// Specs returns the built-in components: sources, stages, sinks.
+func Specs() []pipeline.Spec {
+	return []pipeline.Spec{
+		sources.RangeSpec(),
+		sources.ValuesSpec(),
+
+		stages.DedupeSpec(),
+		stages.FilterSpec(),
+		stages.GroupSpec(),
+		stages.LimitSpec(),
+		llm.Spec(),
+		stages.MapSpec(),
+		stages.SampleSpec(),
+		stages.SplitSpec(),
+		stages.UngroupSpec(),
+
+		sinks.DiscardSpec(),
+		sinks.FileSpec(),
+		sinks.TextSpec(),
+	}
+}
+
+// Registry returns a registry of the built-in components, to which a program may
+// add its own. It is a new one each time. The error is two components of one name.
+func Registry() (*pipeline.Registry, error) {
+	r := new(pipeline.Registry)
+	if err := r.Register(Specs()...); err != nil {
+		return nil, fmt.Errorf("built-in components: %w", err)
+	}
+	return r, nil
+}
