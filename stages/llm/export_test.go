@@ -1,11 +1,13 @@
 package llm
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/url"
+	"testing"
 	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
 )
 
 // Capture makes a stage's transport give up where it would connect, and returns
@@ -28,8 +30,15 @@ func RetryAfter(h http.Header, text string, now time.Time) time.Duration {
 // Transport returns the transport of a stage.
 func Transport(s *Stage) *http.Transport { return s.transport }
 
-// Send makes one attempt with a body.
-func Send(ctx context.Context, s *Stage, body []byte) (string, error) { return s.send(ctx, body) }
+// Render returns the body of a row's request.
+func Render(t *testing.T, s *Stage, r *pipeline.Record) []byte {
+	t.Helper()
+	body, err := s.render(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
 
 // NewTransport returns a transport with the settings of a stage's.
 func NewTransport(connections int) *http.Transport {

@@ -105,8 +105,9 @@ func TestDeadlineAndCancel(t *testing.T) {
 		}
 		ctx, cancel = context.WithCancel(t.Context())
 		time.AfterFunc(30*time.Millisecond, cancel)
-		if _, err := s.Process(ctx, france()); !errors.Is(err, context.Canceled) {
-			t.Errorf("cancel %s: %v, want context.Canceled", name, err)
+		_, err = s.Process(ctx, france())
+		if classed := new(pipeline.Error); !errors.Is(err, context.Canceled) || errors.As(err, &classed) {
+			t.Errorf("cancel %s: %v, want context.Canceled and no class", name, err)
 		}
 	}
 }
@@ -277,6 +278,20 @@ func TestScale(t *testing.T) {
 		if got := [3]int{tr.MaxConnsPerHost, tr.MaxIdleConnsPerHost, tr.ReadBufferSize}; got != want || tr.WriteBufferSize != want[2] {
 			t.Errorf("Scale(%d): %v, want %v", parallelism, got, want)
 		}
+	}
+}
+
+// TestBodiesShareNoMemory: a body may still be read when its call is over.
+func TestBodiesShareNoMemory(t *testing.T) {
+	t.Parallel()
+	s := stage(t, llm.Config{BaseURL: "http://localhost", Model: "m", Prompt: "{{.country}}"}, pipeline.Env{})
+	first := llm.Render(t, s, france())
+	before := string(first)
+	for range 10 { // the pool may keep what it was given, or not
+		llm.Render(t, s, row("country", "Italy!"))
+	}
+	if string(first) != before {
+		t.Errorf("the first body became %s", first)
 	}
 }
 

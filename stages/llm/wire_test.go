@@ -152,6 +152,12 @@ func TestHeadOnTheWire(t *testing.T) {
 			map[string]string{"Api-Key": secret},
 		},
 		{
+			"azure, a deployment with a slash",
+			llm.Config{Provider: "azure", APIKey: secret, Model: "m", Deployment: "a/b?c"},
+			"/openai/deployments/a%2Fb%3Fc/chat/completions?api-version=2024-10-21",
+			map[string]string{"Api-Key": secret},
+		},
+		{
 			"azure with a token",
 			llm.Config{Provider: "azure", Model: "m", Headers: map[string]pipeline.Secret{"Authorization": "Bearer eyJ"}},
 			"/openai/deployments/m/chat/completions?api-version=2024-10-21",
