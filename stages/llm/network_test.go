@@ -219,7 +219,7 @@ func counted(t *testing.T, secure bool, answer http.HandlerFunc) (server *httpte
 // answers of every form, errors among them, and any number of rows.
 func TestConnections(t *testing.T) {
 	t.Parallel()
-	const parallelism, rows = 64, 1280
+	const parallelism, rows = 64, 960
 	answer := func(n *atomic.Int64) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
