@@ -38,12 +38,12 @@ func (c ChunkConfig) measure(text string) int {
 func (c ChunkConfig) advance(text string, start, n int) int {
 	if c.Unit == unitBytes {
 		end := min(start+n, len(text))
-		for back := range utf8.UTFMax {
-			if at := end - back; at == len(text) || at > start && utf8.RuneStart(text[at]) {
+		for at := end - 1; at > start && at > end-utf8.UTFMax && end < len(text); at-- {
+			if _, size := utf8.DecodeRuneInString(text[at:]); at+size > end {
 				return at
 			}
 		}
-		return end // no UTF-8
+		return end
 	}
 	end := start
 	for ; n > 0 && end < len(text); n-- {
