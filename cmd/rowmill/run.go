@@ -148,6 +148,9 @@ func (a *app) execute(ctx context.Context, path string, f runFlags, talk *screen
 	}
 	signals, release := a.catch()
 	defer release()
+	if !f.noPreflight {
+		logger.Debug("checking outputs, keys, models and prompts before the first row")
+	}
 	e, err := engine.Start(ctx, p, engine.Options{
 		Logger: logger, Limit: f.limit, Fresh: f.fresh, Preflight: !f.noPreflight,
 	})
@@ -272,7 +275,7 @@ func (o outcome) report() report {
 		ElapsedSeconds: thousandths(s.Elapsed.Seconds()), RowsPerSecond: thousandths(rowsPerSecond(s)),
 		Output: o.sink, DeadLetters: s.DeadLetters, RepeatedKeys: s.RepeatedKeys,
 	}
-	if o.err != nil {
+	if o.err != nil && !o.interrupted() {
 		r.Error = o.err.Error()
 	}
 	if r.ExitCode == exitUsage {
