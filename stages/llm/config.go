@@ -98,7 +98,7 @@ type Config struct {
 	// answer without any text, never count. Defaults to [stop].
 	AcceptFinish []string `yaml:"accept_finish"`
 	// The longest answer of the provider that is read, all its JSON included. The row
-	// of a longer one is a dead letter. Defaults to 16MiB.
+	// of an answer that is longer every time is a dead letter. Defaults to 16MiB.
 	MaxAnswer pipeline.Size `yaml:"max_answer" rowmill:"tuning"`
 	// Further fields of the request, for instance reasoning_effort or
 	// response_format. Fields with a key of their own do not belong here. Defaults to

@@ -316,6 +316,7 @@ func (s *Stage) refuse(f failure, reply http.Header) error {
 	e := &pipeline.Error{Class: class, Code: f.codeOf()}
 	if class == pipeline.ClassTransient || class == pipeline.ClassRefused {
 		e.RetryAfter = retryAfter(reply, f.message, time.Now())
+		e.ForAll = f.status == http.StatusServiceUnavailable
 	}
 	text := f.text(s.host)
 	if hint := s.hint(f, reply); hint != "" {

@@ -30,12 +30,12 @@ func (s *Stage) lost(ctx context.Context, x *exchange, err error) error {
 	return err
 }
 
-// tooLong is the error of an answer above max_answer. That of an error page is
-// what its status says.
+// tooLong is the error of an answer above max_answer: a server that runs amok, which
+// another attempt may find in order. That of an error page is what its status says.
 func (s *Stage) tooLong(x *exchange) error {
 	if x.status < 200 || x.status > 299 {
 		return s.refuse(failure{status: x.status}, x.reply)
 	}
-	return pipeline.Permanent("answer_too_long",
+	return pipeline.Transient("answer_too_long",
 		fmt.Errorf("%s sent an answer of more than %v, which max_answer allows", s.host, s.config.MaxAnswer))
 }

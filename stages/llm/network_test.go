@@ -154,10 +154,10 @@ func TestEndlessAnswers(t *testing.T) {
 		class  pipeline.Class
 		code   string
 	}{
-		{"endless", endless(200), pipeline.ClassRecord, "answer_too_long"},
+		{"endless", endless(200), pipeline.ClassTransient, "answer_too_long"},
 		{"endless page of an error", endless(500), pipeline.ClassTransient, "http_500"},
-		{"announced", says(200, "{", "Content-Length: 1000000000000"), pipeline.ClassRecord, "answer_too_long"},
-		{"one byte too long", says(200, strings.Repeat(" ", 1<<20+1)), pipeline.ClassRecord, "answer_too_long"},
+		{"announced", says(200, "{", "Content-Length: 1000000000000"), pipeline.ClassTransient, "answer_too_long"},
+		{"one byte too long", says(200, strings.Repeat(" ", 1<<20+1)), pipeline.ClassTransient, "answer_too_long"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
