@@ -54,7 +54,7 @@ func ValuesSpec() pipeline.Spec {
 		Name:    "values",
 		Summary: "reads rows that stand in the pipeline itself",
 		Code:    valuesCode,
-		Example: "values: {rows: [{question: Why is the sky blue?}, {question: Who wrote Hamlet?}]}",
+		Example: `values: {rows: [{question: "Why is the sky blue?"}, {question: "Who wrote Hamlet?"}]}`,
 	}, func() ValuesConfig { return ValuesConfig{} },
 		func(c ValuesConfig, env pipeline.Env) (pipeline.Source, error) { return asSource(NewValues(c, env)) })
 }

@@ -243,6 +243,9 @@ func TestFailures(t *testing.T) {
 			if e.Class != tt.class || e.Code != tt.code {
 				t.Errorf("got %v %q, want %v %q (%v)", e.Class, e.Code, tt.class, tt.code, e)
 			}
+			if want := tt.status == http.StatusServiceUnavailable; e.ForAll != want {
+				t.Errorf("holds for all: %v, want %v", e.ForAll, want)
+			}
 			if e.RetryAfter != tt.wait {
 				t.Errorf("retry after %v, want %v", e.RetryAfter, tt.wait)
 			}
