@@ -40,13 +40,20 @@ type machine struct {
 // memoryBudget bounds how many elements an evaluation may make in lists.
 const memoryBudget = 1_000_000
 
+// maxSource bounds the source of an expression in bytes, because expr's parser goes
+// as deep as brackets nest.
+const maxSource = 64 << 10
+
 // CompileExpression compiles src for records of that shape. The error is a
 // *[SyntaxError]: an expression that cannot be read, a name that no row can have, or
 // types that cannot go together.
 func CompileExpression(src string, shape pipeline.Shape) (*Expression, error) {
 	e := &Expression{src: src}
-	if strings.TrimSpace(src) == "" {
+	switch {
+	case strings.TrimSpace(src) == "":
 		return nil, &SyntaxError{Err: errors.New("the expression is empty")}
+	case len(src) > maxSource:
+		return nil, &SyntaxError{Err: fmt.Errorf("the expression is longer than %d KiB", maxSource>>10)}
 	}
 	tree, err := parser.ParseWithConfig(src, config(shape, nil, true))
 	if err != nil {
@@ -65,7 +72,12 @@ func CompileExpression(src string, shape pipeline.Shape) (*Expression, error) {
 }
 
 // compile checks the types and makes the program.
-func (e *Expression) compile(tree *parser.Tree, shape pipeline.Shape) error {
+func (e *Expression) compile(tree *parser.Tree, shape pipeline.Shape) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // expr gives up on some mistakes that way
+			err = fmt.Errorf("the expression cannot be compiled: %v", p)
+		}
+	}()
 	if _, err := checker.Check(tree, config(shape, e.fields, true)); err != nil {
 		var known *file.Error
 		if errors.As(err, &known) {

@@ -275,6 +275,15 @@ func TestExpressionSyntaxErrors(t *testing.T) {
 	}
 }
 
+func TestExpressionIsBounded(t *testing.T) {
+	t.Parallel()
+	for _, src := range []string{strings.Repeat("(", 1<<20), strings.Repeat("!", 60_000) + "ok", strings.Repeat("[", 60_000), "1" + strings.Repeat("+1", 30_000)} {
+		if _, err := lang.CompileExpression(src, pipeline.Shape{}); err == nil {
+			t.Errorf("%.9s… compiles", src)
+		}
+	}
+}
+
 func TestExpressionTypesThatFit(t *testing.T) {
 	t.Parallel()
 	typed := shape(true, pipeline.ShapeField{Name: "s", Type: pipeline.StringType}, pipeline.ShapeField{Name: "n", Type: pipeline.NumberType},
