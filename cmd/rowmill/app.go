@@ -66,7 +66,7 @@ func run(ctx context.Context, h host) int {
 		return exit.code
 	default: // cobra's own errors are all about the usage
 		complain(h.stderr, err)
-		fmt.Fprintf(h.stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
+		say(h.stderr, "Run '%s --help' for usage.\n", cmd.CommandPath())
 		return exitUsage
 	}
 }
@@ -105,19 +105,31 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("there is no command %q", args[0])
 }
 
+// say writes to standard error. Nothing can be done where that is gone, and the
+// work goes on.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
+// print writes what was asked for to standard output.
+func (a *app) print(text string) error {
+	if _, err := io.WriteString(a.stdout, text); err != nil {
+		return &exitError{exitFailed, err}
+	}
+	return nil
+}
+
 // complain says what is wrong, each mistake on a line of its own.
 func complain(w io.Writer, err error) {
 	var mistakes load.Mistakes
 	if !errors.As(err, &mistakes) {
 		for line := range strings.Lines(err.Error()) {
-			fmt.Fprintln(w, "rowmill: "+printable(line))
+			say(w, "rowmill: %s\n", printable(line))
 		}
 		return
 	}
 	for _, m := range mistakes {
-		fmt.Fprintln(w, "rowmill: "+printable(m.Error()))
+		say(w, "rowmill: %s\n", printable(m.Error()))
 	}
 	if len(mistakes) > 1 {
-		fmt.Fprintf(w, "rowmill: %d mistakes\n", len(mistakes))
+		say(w, "rowmill: %d mistakes\n", len(mistakes))
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -31,32 +30,29 @@ at the top of the file, and beside each component.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeComponents,
 		RunE: func(_ *cobra.Command, args []string) error {
-			return components(a.stdout, strings.Join(args, ""), format.value)
+			page, err := reference(strings.Join(args, ""), format.value)
+			if err != nil {
+				return err
+			}
+			return a.print(page)
 		},
 	}
 	addChoice(cmd, &format, "format", "the form; markdown is one page with everything", "text", "markdown")
 	return cmd
 }
 
-func components(out io.Writer, name, format string) error {
+func reference(name, format string) (string, error) {
 	registry, err := builtin.Registry()
-	if err != nil {
-		return err
-	}
-	var page string
 	switch {
+	case err != nil:
+		return "", err
 	case format == "text":
-		page, err = referenceText(registry, name)
+		return referenceText(registry, name)
 	case name == "":
-		page, err = load.ReferenceMarkdown(registry)
+		return load.ReferenceMarkdown(registry)
 	default:
-		return errors.New("--format markdown makes one page of all components; leave the NAME out")
+		return "", errors.New("--format markdown makes one page of all components; leave the NAME out")
 	}
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(out, page)
-	return err
 }
 
 // referenceText is the reference of NAME or KIND/NAME.
@@ -130,8 +126,7 @@ explains them. It knows keys, types and bounds; "rowmill validate" knows the res
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.stdout, "%s\n", schema)
-			return err
+			return a.print(string(schema) + "\n")
 		},
 	}
 }

@@ -188,7 +188,7 @@ func (a *app) loadOptions(path string, f sourceFlags, logger *slog.Logger, talk 
 		Registry: registry,
 		Env:      pipeline.Env{Logger: logger, Getenv: env.Getenv, Stdin: a.stdin, Stdout: a.stdout},
 		Set:      f.set,
-		Warn:     func(m load.Mistake) { fmt.Fprintln(talk, "rowmill: warning: "+printable(m.Error())) },
+		Warn:     func(m load.Mistake) { say(talk, "rowmill: warning: %s\n", printable(m.Error())) },
 	}, nil
 }
 
@@ -209,20 +209,20 @@ func progress(mode string, talk *screen) (show func(engine.Snapshot), every time
 	case mode == "auto" && talk.width != nil:
 		return func(s engine.Snapshot) { talk.show(line(s, talk.columns())) }, liveEvery
 	default:
-		return func(s engine.Snapshot) { fmt.Fprintln(talk, "rowmill: "+line(s, 0)) }, plainEvery
+		return func(s engine.Snapshot) { say(talk, "rowmill: %s\n", line(s, 0)) }, plainEvery
 	}
 }
 
 // conclude says how the run ended: summary, reason, and what to do next.
 func (a *app) conclude(o outcome, f runFlags, talk io.Writer) error {
 	if o.began && f.summary.value == "text" {
-		fmt.Fprint(talk, "\n"+summaryText(o.summary, o.verdict(), o.sink)+"\n")
+		say(talk, "\n%s\n", summaryText(o.summary, o.verdict(), o.sink))
 	}
 	if o.err != nil && !o.interrupted() {
 		complain(talk, o.err)
 	}
 	if advice := o.advice(); advice != "" {
-		fmt.Fprintln(talk, "rowmill: "+advice)
+		say(talk, "rowmill: %s\n", advice)
 	}
 	if f.summary.value != "json" {
 		return nil
@@ -231,7 +231,7 @@ func (a *app) conclude(o outcome, f runFlags, talk io.Writer) error {
 	if err != nil {
 		return &exitError{code: exitFailed, err: err}
 	}
-	fmt.Fprint(talk, line)
+	say(talk, "%s", line)
 	return nil
 }
 

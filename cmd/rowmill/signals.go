@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -40,10 +39,10 @@ func follow(e execution, signals <-chan os.Signal, talk io.Writer, show func(eng
 			case 1:
 				first = s
 				e.Stop()
-				fmt.Fprintf(talk, "rowmill: stopping: %s; %s\n", finishing(e.Snapshot()), again(s))
+				say(talk, "rowmill: stopping: %s; %s\n", finishing(e.Snapshot()), again(s))
 			case 2:
 				e.Abort()
-				fmt.Fprintln(talk, "rowmill: aborting: what is in flight is left unfinished")
+				say(talk, "rowmill: aborting: what is in flight is left unfinished\n")
 			default:
 				exit(signalCode(first))
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -152,8 +153,10 @@ func (a *app) simulate(ctx context.Context, address string, o simulator.Options)
 	if err != nil {
 		return &exitError{exitFailed, err}
 	}
-	fmt.Fprintln(a.stdout, url)
-	fmt.Fprintf(a.stderr, `A simulated provider listens. In a pipeline:
+	if err := a.print(url + "\n"); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	say(a.stderr, `A simulated provider listens. In a pipeline:
 
   stages:
     - llm: {base_url: "%s", model: any, prompt: "{{.text}}"}
@@ -179,8 +182,8 @@ func waitFor(ctx context.Context, signals <-chan os.Signal) {
 // printLedger says what has happened.
 func (a *app) printLedger(l simulator.Ledger) {
 	w := tabwriter.NewWriter(a.stderr, 0, 0, 3, ' ', tabwriter.AlignRight)
-	line := func(name string, n int64) { fmt.Fprintf(w, "%s\t%s\t\n", name, humanize.Comma(n)) }
-	fmt.Fprintln(a.stderr)
+	line := func(name string, n int64) { say(w, "%s\t%s\t\n", name, humanize.Comma(n)) }
+	say(a.stderr, "\n")
 	line("requests", l.Requests)
 	line("answered", l.Answered)
 	line("refused by limits", l.Refused)

@@ -144,7 +144,7 @@ func stagesText(stages []engine.StageSummary) string {
 			parts = append(parts, counted(s.Usage[name], strings.ReplaceAll(printable(name), "_", " ")))
 		}
 		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
-		fmt.Fprintf(w, "  %s\t%s\n", printable(s.Name), strings.Join(parts, ", "))
+		say(w, "  %s\t%s\n", printable(s.Name), strings.Join(parts, ", "))
 	}
 	_ = w.Flush() // a strings.Builder takes everything
 	if b.Len() == 0 {

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"text/tabwriter"
@@ -35,9 +34,14 @@ refuse, this refuses; the exit code is 2 then.`,
 		RunE: func(_ *cobra.Command, files []string) error {
 			wrong := false
 			for _, file := range files {
-				if err := a.validate(file, f); err != nil {
+				p, err := a.load(file, f)
+				if err != nil {
 					complain(a.stderr, err)
 					wrong = true
+					continue
+				}
+				if err := a.print(file + ": ok\n" + outline(p)); err != nil {
+					return err
 				}
 			}
 			if wrong {
@@ -50,25 +54,20 @@ refuse, this refuses; the exit code is 2 then.`,
 	return cmd
 }
 
-func (a *app) validate(file string, f sourceFlags) error {
+func (a *app) load(file string, f sourceFlags) (pipeline.Pipeline, error) {
 	options, err := a.loadOptions(file, f, newLogger(a.stderr, slog.LevelInfo), a.stderr)
 	if err != nil {
-		return err
+		return pipeline.Pipeline{}, err
 	}
-	p, err := load.File(file, options)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "%s: ok\n", file)
-	return outline(a.stdout, p)
+	return load.File(file, options)
 }
 
 // outline shows a pipeline from source to sink, a line each.
-func outline(out io.Writer, p pipeline.Pipeline) error {
-	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+func outline(p pipeline.Pipeline) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	line := func(name string, parts ...string) {
-		parts = append([]string(nil), parts...)
-		fmt.Fprintf(w, "  %s\t%s\n", name, strings.Join(parts, ", "))
+		say(w, "  %s\t%s\n", printable(name), printable(strings.Join(parts, ", ")))
 	}
 	source := []string{p.SourceName}
 	if p.Key != "" {
@@ -82,7 +81,8 @@ func outline(out io.Writer, p pipeline.Pipeline) error {
 	if p.DeadLetterName != "" {
 		line("dead letters", p.DeadLetterName)
 	}
-	return w.Flush()
+	_ = w.Flush() // a strings.Builder takes everything
+	return b.String()
 }
 
 // stepTraits says how the engine runs the first of these stages.

@@ -54,8 +54,7 @@ func (a *app) versionCommand() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(a.stdout, version())
-			return err
+			return a.print(version().String() + "\n")
 		},
 	}
 }
