@@ -15,6 +15,7 @@ import (
 // Specs returns the built-in components: sources, stages, sinks.
 func Specs() []pipeline.Spec {
 	return []pipeline.Spec{
+		sources.FileSpec(),
 		sources.RangeSpec(),
 		sources.ValuesSpec(),
 

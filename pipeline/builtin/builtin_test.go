@@ -5,8 +5,12 @@ import (
 	"context"
 	"encoding"
 	"fmt"
+	"io/fs"
 	"iter"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -49,6 +53,38 @@ func TestSpecsAreComplete(t *testing.T) {
 			t.Error("the code is not that of the component's own file")
 		}
 	})
+}
+
+// TestEverySpecIsListed fails for a component that was written and forgotten here.
+func TestEverySpecIsListed(t *testing.T) {
+	t.Parallel()
+	list, err := os.ReadFile("builtin.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := regexp.MustCompile(`(?m)^func (\w*Spec)\(\) pipeline\.Spec \{`)
+	found := 0
+	for _, house := range []string{"sources", "stages", "sinks"} {
+		err := filepath.WalkDir(filepath.Join("../..", house), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			code, err := os.ReadFile(path)
+			for _, m := range declared.FindAllSubmatch(code, -1) {
+				found++
+				if call := filepath.Base(filepath.Dir(path)) + "." + string(m[1]) + "()"; !bytes.Contains(list, []byte(call)) {
+					t.Errorf("%s is not in the list of built-in components", call)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found != len(builtin.Specs()) {
+		t.Errorf("%d Specs are declared, %d are listed", found, len(builtin.Specs()))
+	}
 }
 
 // TestEveryKeyIsDocumented fails for a key of a built-in component that has no

@@ -221,7 +221,10 @@ stages:
       temperature: "${T}"
       stream: ${YES}
       seed: ${SEED:-3}
-      extra: {n: "${N}", "${N}": 1}
+      extra:
+        n: "${N}"
+        plain: ${N}
+        ${N}: 1
       headers: {n: "${N}"}
 sink: {discard: {}}
 `, options(t, env))
@@ -232,8 +235,10 @@ sink: {discard: {}}
 	if c.MaxTokens != 12 || *c.Temperature != 0.5 || !c.Stream || *c.Seed != 3 || c.Headers["n"] != "12" {
 		t.Errorf("the config is %+v", c)
 	}
-	if got := c.Extra["n"].JSON(); got != `"12"` {
-		t.Errorf("a substituted value is %s, want a text", got)
+	for _, key := range []string{"n", "plain"} {
+		if got := c.Extra[key].JSON(); got != `"12"` {
+			t.Errorf("a substituted value is %s, want a text", got)
+		}
 	}
 	if _, ok := c.Extra["${N}"]; !ok {
 		t.Error("a key was substituted")
@@ -349,6 +354,7 @@ func TestDeadLetters(t *testing.T) {
 		{"file: {path: out/v1.2}", "out/v1.2.dead.jsonl"},
 		{"file: {path: out/.jsonl}", "out/.jsonl.dead.jsonl"},
 		{"file: {path: '-'}", ".rowmill/good/dead.jsonl"},
+		{"file: {path: s3://bucket/x.jsonl}", ".rowmill/good/dead.jsonl"},
 		{"discard: {}", ".rowmill/good/dead.jsonl"},
 	} {
 		p := mustLoad(t, "source: {values: {rows: [1]}}\nsink: {"+c.sink+"}", options(t, nil))
@@ -395,11 +401,21 @@ source: {file: {path: x, columns: [id, body]}}
 stages:
   - map: {set: {n: len(body)}, drop: [id]}
   - {map: {set: {m: 1}, drop: [body]}, when: n > 1}
+  - llm: {model: m, prompt: p}
+  - {llm: {model: m, prompt: p}, when: n > 1}
+  - {map: {set: {answer: 1}}, when: n > 1}
   - custom: {}
 sink: {discard: {}}
 `, options(t, nil))
 	names := func(s pipeline.Shape) string {
-		text := strings.Join(s.Names(), " ")
+		var fields []string
+		for _, f := range s.Fields {
+			if f.Type == pipeline.StringType {
+				f.Name += ":text"
+			}
+			fields = append(fields, f.Name)
+		}
+		text := strings.Join(fields, " ")
 		if !s.Closed {
 			text += " …"
 		}
@@ -415,7 +431,7 @@ sink: {discard: {}}
 		}
 	}
 	got = append(got, names(p.Sink.(fakeSink).env.Shape))
-	if diff := cmp.Diff([]string{"id body", "body n", "body n m", "body n m …"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"id body", "body n", "body n m", "body n m answer:text", "body n m answer:text", "body n m answer", "body n m answer …"}, got); diff != "" {
 		t.Errorf("the shapes differ (-want +got):\n%s", diff)
 	}
 }
