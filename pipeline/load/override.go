@@ -29,6 +29,9 @@ func (l *loader) override(root *node) {
 
 // overridden returns the value of an override, or nil after noting why it is none.
 func (l *loader) overridden(value string, at place) *node {
+	if value == "-" { // standard input or output, surely, and not a list of nothing
+		return &node{kind: yaml.ScalarNode, tag: "!!str", text: value, place: at}
+	}
 	docs, err := parseYAML(strings.NewReader(value))
 	switch {
 	case err != nil:

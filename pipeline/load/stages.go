@@ -112,13 +112,8 @@ func (l *loader) stage(p *pipeline.Pipeline, c captured, name string, in pipelin
 	step.Name = name
 	l.checkRetry(keys, c)
 	if n := c.n.get("when"); n != nil && keys.When != "" {
-		condition, err := lang.CompileExpression(keys.When, in)
-		if err == nil {
-			step.When = condition
-		} else {
-			l.inside = part.spec.Name
-			l.problem(pipeline.Problem{Err: err}, n, join(c.path, "when"), n.place)
-		}
+		l.inside = part.spec.Name
+		step.When = l.condition(keys.When, n, join(c.path, "when"), in)
 	}
 	built, ok := l.component(part, pipeline.Env{Name: name, Shape: in}).(pipeline.Stage)
 	if !ok {
@@ -132,6 +127,22 @@ func (l *loader) stage(p *pipeline.Pipeline, c captured, name string, in pipelin
 		out = either(in, out)
 	}
 	return stagePart{captured: c, keys: keys, stage: built}, out
+}
+
+// condition compiles the expression of a node; nil after noting why it is none.
+func (l *loader) condition(src string, n *node, path string, in pipeline.Shape) pipeline.Condition {
+	e, err := lang.CompileExpression(src, in)
+	switch {
+	case err != nil:
+		l.problem(pipeline.Problem{Err: err}, n, path, n.place)
+	case e.Type() == pipeline.StringType:
+		l.at(n.place, path, "must be true or false for each record, and this is a text")
+	case e.Type() == pipeline.NumberType:
+		l.at(n.place, path, "must be true or false for each record, and this is a number")
+	default:
+		return e
+	}
+	return nil
 }
 
 func (l *loader) checkRetry(keys stageKeys, c captured) {
