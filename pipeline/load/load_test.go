@@ -309,6 +309,15 @@ sink: {discard: }
 	}
 }
 
+// TestOverrideWithADash: "-" is a list of nothing in YAML, and nobody means that.
+func TestOverrideWithADash(t *testing.T) {
+	t.Parallel()
+	p := mustLoad(t, "source: {file: {path: a.csv}}\nsink: {discard: {}}\n", options(t, nil, "source.path=-"))
+	if got := p.Source.(fakeSource).config.(fakeFileConfig).Path; len(got) != 1 || got[0] != "-" {
+		t.Errorf("the paths are %q, want -", got)
+	}
+}
+
 func TestMistakesInOverrides(t *testing.T) {
 	t.Parallel()
 	const src = `
