@@ -101,8 +101,8 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.source = &sourceNode{run: r, source: p.Source, done: make(chan struct{})}
 	r.source.rehearsal = rehearsal{run: r, pass: r.source.pass, ready: func() error { return r.sink.start(r.ctx) }}
 	for i, s := range r.pipeline.Steps {
-		if s.Stage == nil {
-			return nil, fmt.Errorf("stage %s is nil", s.Name)
+		if err := runnable(s); err != nil {
+			return nil, err
 		}
 		if _, foreign := s.Stage.(*foreignStage); !foreign {
 			r.stages = append(r.stages, newStageNode(r, s, runsOrdered(r.pipeline.Steps[i:])))
@@ -139,6 +139,17 @@ func NeedsOrder(s pipeline.Stage) bool {
 	_, sequential := s.(pipeline.Sequential)
 	_, batcher := s.(pipeline.Batcher)
 	return sequential || batcher
+}
+
+// runnable refuses a stage that cannot be run as it is declared.
+func runnable(s pipeline.Step) error {
+	if s.Stage == nil {
+		return fmt.Errorf("stage %s is nil", s.Name)
+	}
+	if _, batcher := s.Stage.(pipeline.Batcher); batcher && s.When != nil {
+		return fmt.Errorf("stage %s works on batches, which cannot be had with When: put a filter in front of it", s.Name)
+	}
+	return nil
 }
 
 // nameSteps gives a name to every stage that has none.

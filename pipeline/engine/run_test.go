@@ -289,3 +289,21 @@ func TestRetriedStageSeesTheRecordAsItWas(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatCannotRun(t *testing.T) {
+	t.Parallel()
+	when := pipeline.Step{Stage: pairs{}, StepOptions: pipeline.StepOptions{Name: "two", When: always{}}}
+	for name, p := range map[string]pipeline.Pipeline{
+		"needs a source and a sink": {Source: numbers{}},
+		"stage stage-1 is nil":      {Source: numbers{}, Sink: &memory{}, Steps: []pipeline.Step{{}}},
+		"put a filter in front":     {Source: numbers{}, Sink: &memory{}, Steps: []pipeline.Step{when}},
+	} {
+		if _, err := engine.Run(t.Context(), p, engine.Options{}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("error %v, want %q", err, name)
+		}
+	}
+}
+
+type always struct{}
+
+func (always) Bool(*pipeline.Record) (bool, error) { return true, nil }

@@ -156,6 +156,10 @@ func (l *loader) checkRetry(keys stageKeys, c captured) {
 func (l *loader) checkSense(step pipeline.Step, c captured) {
 	_, turner := step.Stage.(pipeline.Turner)
 	_, sequential := step.Stage.(pipeline.Sequential)
+	if _, batcher := step.Stage.(pipeline.Batcher); batcher && step.When != nil {
+		n := c.n.get("when")
+		l.at(n.place, join(c.path, "when"), "%s takes every record, as those that pass by would tear its batches apart; put a filter in front of it", step.Component)
+	}
 	cores := runtime.GOMAXPROCS(0)
 	warn := func(key, format string, args ...any) {
 		if n := c.n.get(key); n != nil {
