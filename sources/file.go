@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,308 +18,320 @@ import (
 //go:embed file.go
 var fileCode string
 
-// FileConfig is the configuration of the source "file".
+// FileSpec describes the source `file`.
+func FileSpec() pipeline.Spec {
+	return pipeline.SourceSpec(pipeline.Spec{
+		Name:    "file",
+		Summary: "reads rows from files: JSON lines, CSV, TSV, plain lines, whole files; gzip and zstd",
+		Code:    fileCode,
+		Example: "file: {path: 'data/**/*.csv', types: {score: number}}",
+	}, DefaultFile, func(c FileConfig, env pipeline.Env) (pipeline.Source, error) { return asSource(NewFile(c, env)) })
+}
+
+// FileConfig is the configuration of the source "file". A zero field means its default.
 type FileConfig struct {
-	// The files to read: names, or patterns with *, ?, [a-z], {a,b} and ** for any number
-	// of folders; - is standard input. The files of a pattern are read in the order of
-	// their names, each file once. A name or pattern that matches nothing is an error.
+	// Path is the file to read, or a list of them. "-" is standard input. `*` and `?` stand
+	// for any signs in a name, `[a-z]` for one of several, `{a,b}` for either, `**` for
+	// any folders (links to folders aside); hidden files are not meant. A name that exists
+	// is taken as it is. The files of one pattern are read in the order of their names,
+	// none twice; a path that no file has is a mistake.
 	Path []string `yaml:"path" rowmill:"required"`
-	// How rows stand in the files: jsonl; json (a list of objects); csv and tsv, with a
-	// header row; lines (one row a line); whole (one row a file, with the field path
-	// beside the text); auto goes by the name of each file: .jsonl, .ndjson, .json, .csv,
-	// .tsv, .txt, .log, .md. Defaults to auto, and to jsonl for standard input.
-	Format codec.Format `yaml:"format" rowmill:"oneof=auto|jsonl|json|csv|tsv|lines|whole"`
-	// How the files are compressed: none, gzip, zstd; auto goes by their first bytes.
+	// Format is how rows stand in the files. `jsonl` is one JSON object a line; `json` is one
+	// list of objects, or JSON lines; `csv` and `tsv` have a first line that names the
+	// columns; `lines` makes a row of each line of plain text; `whole` makes one row of each
+	// file, with its `path` beside the text. `auto` goes by the name, past .gz and .zst: .jsonl,
+	// .ndjson, .json, .csv, .tsv; .txt, .log and .md are lines; standard input is jsonl.
 	// Defaults to auto.
-	Compression codec.Compression `yaml:"compression" rowmill:"oneof=auto|none|gzip|zstd"`
-	// The longest row. A longer one becomes a dead letter that holds its beginning.
-	// Defaults to 64MiB.
-	MaxRecord pipeline.Size `yaml:"max_record"`
-	// What stands between the cells of csv and tsv. Defaults to a comma, and to a tab for
-	// tsv.
+	Format string `yaml:"format" rowmill:"oneof=auto|jsonl|json|csv|tsv|lines|whole"`
+	// Compression is how the files are compressed. `auto` goes by the name (.gz, .zst) and by
+	// the first bytes. Defaults to auto.
+	Compression string `yaml:"compression" rowmill:"oneof=auto|none|gzip|zstd"`
+	// Delimiter is the character between the cells of csv and tsv files. Defaults to a comma for
+	// csv and a tab for tsv.
 	Delimiter string `yaml:"delimiter"`
-	// The types of csv and tsv columns, by name: string, number, bool or json. An empty
-	// cell of another type than string is null; a cell that does not fit makes the row a
-	// dead letter. Defaults to string for all.
-	Types map[string]string `yaml:"types"`
-	// The field that holds the text of lines and whole. Defaults to text.
+	// Types gives columns of csv and tsv files a type: `number`, `bool` (true or false, yes or
+	// no, 1 or 0) or `json`; an empty cell is null then, and a row with a cell that does not
+	// fit cannot be read. `string` is what every other column is. Defaults to strings.
+	Types map[string]string `yaml:"types" rowmill:"oneof=string|number|bool|json"`
+	// Field is the name of the field that holds the text of `lines` and `whole`. Defaults to text.
 	Field string `yaml:"field"`
+	// MaxRecord is the longest row, in bytes as it stands in the file. A longer one cannot be
+	// read and becomes a dead letter. Defaults to 64MiB.
+	MaxRecord pipeline.Size `yaml:"max_record" rowmill:"min=1"`
 }
 
 // DefaultFile returns a config with every default in its place.
 func DefaultFile() FileConfig {
-	return FileConfig{Format: codec.Auto, Compression: codec.AutoCompression, MaxRecord: codec.DefaultMaxRecord, Field: "text"}
+	return FileConfig{
+		Format:      string(codec.Auto),
+		Compression: string(codec.AutoCompression),
+		Field:       "text",
+		MaxRecord:   codec.DefaultMaxRecord,
+	}
 }
 
-// Validate checks what can be checked without looking at the files.
+// Validate reports all that is wrong with the configuration by itself.
 func (c FileConfig) Validate() error {
 	var problems pipeline.Problems
 	if len(c.Path) == 0 {
-		problems.Addf("path", "is required: a file, a pattern such as data/*.csv, or - for standard input")
+		problems.Addf("path", "name a file to read")
 	}
-	for i, p := range c.Path {
-		if p == "" {
-			problems.Addf(fmt.Sprintf("path[%d]", i), "must not be empty")
+	for i, path := range c.Path {
+		key := "path"
+		if len(c.Path) > 1 {
+			key = fmt.Sprintf("path[%d]", i)
+		}
+		if err := checkPath(path, codec.Format(c.Format)); err != nil {
+			problems = append(problems, pipeline.Problem{Key: key, Err: err})
+		}
+	}
+	if _, err := codec.ParseDelimiter(codec.CSV, c.Delimiter); err != nil {
+		problems = append(problems, pipeline.Problem{Key: "delimiter", Err: err})
+	}
+	tabular := slices.Contains([]string{"", "auto", "csv", "tsv"}, c.Format)
+	if len(c.Types) > 0 && !tabular {
+		problems.Addf("types", "types are for the columns of csv and tsv; the format is %s", c.Format)
+	}
+	if c.Delimiter != "" && !tabular {
+		problems.Addf("delimiter", "a delimiter is for csv and tsv; the format is %s", c.Format)
+	}
+	for name, t := range c.Types {
+		if _, err := codec.ParseColumnType(t); err != nil {
+			problems = append(problems, pipeline.Problem{Key: "types." + name, Err: err})
 		}
 	}
 	if c.MaxRecord < 0 {
-		problems.Addf("max_record", "must be above 0")
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Types)) {
-		if _, err := codec.ParseColumnType(c.Types[name]); err != nil {
-			problems.Addf("types."+name, "%w", err)
-		}
+		problems.Addf("max_record", "a row cannot be shorter than nothing")
 	}
 	return problems.Err()
 }
 
-// File is the source "file".
+// File is the source `file`: it reads rows from files.
 type File struct {
-	config  FileConfig
-	options codec.ReadOptions
-	stdin   io.Reader
+	config FileConfig
+	types  map[string]codec.ColumnType
+	stdin  io.Reader
 
-	done, total atomic.Int64 // bytes, as they are in the files
+	done, total atomic.Int64 // bytes, as they are stored
 }
 
 var (
 	_ pipeline.Source = (*File)(nil)
+	_ pipeline.Shaper = (*File)(nil)
 	_ pipeline.Prober = (*File)(nil)
 	_ pipeline.Meter  = (*File)(nil)
-	_ pipeline.Shaper = (*File)(nil)
 )
 
-// NewFile makes a File. The error is [pipeline.Problems].
+// NewFile returns the source. It opens nothing yet.
 func NewFile(c FileConfig, env pipeline.Env) (*File, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	var problems pipeline.Problems
-	f := &File{config: c, stdin: env.Stdin, options: codec.ReadOptions{
-		Format: c.Format, MaxRecord: int64(c.MaxRecord), Delimiter: c.Delimiter, Field: c.Field,
-		Types: make(map[string]codec.ColumnType, len(c.Types)),
-	}}
+	if env.Stdin == nil && slices.ContainsFunc(c.Path, isStdin) {
+		return nil, pipeline.Problems{{Key: "path", Err: errNoStdin}}
+	}
+	if c.Field == "" {
+		c.Field = DefaultFile().Field
+	}
+	f := &File{config: c, types: map[string]codec.ColumnType{}, stdin: env.Stdin}
 	for name, t := range c.Types {
-		f.options.Types[name] = codec.ColumnType(t)
+		f.types[name] = codec.ColumnType(t)
 	}
-	if env.Stdin == nil && slices.Contains(c.Path, "-") {
-		problems.Addf("path", "- is standard input, which this program does not give; name a file")
-	}
-	for i, p := range c.Path {
-		if _, err := codec.NewReader(codec.Input{Path: nameOf(p)}, f.optionsFor(p)); err != nil && !isPattern(p) {
-			problems.Addf(fmt.Sprintf("path[%d]", i), "%w", err)
-		}
-	}
-	return f, problems.Err()
+	return f, nil
 }
 
-// FileSpec describes the source "file".
-func FileSpec() pipeline.Spec {
-	return pipeline.SourceSpec(pipeline.Spec{
-		Name:    "file",
-		Summary: "reads rows from files or from standard input",
-		Code:    fileCode,
-		Example: "file: {path: 'data/**/*.csv', types: {score: number}}",
-	}, DefaultFile,
-		func(c FileConfig, env pipeline.Env) (pipeline.Source, error) { return asSource(NewFile(c, env)) })
-}
-
-// nameOf is what a path is called in messages and dead letters.
-func nameOf(path string) string {
-	if path == "-" {
-		return "stdin"
-	}
-	return path
-}
-
-// optionsFor are the options for one path: standard input has no name to tell its format.
-func (f *File) optionsFor(path string) codec.ReadOptions {
-	o := f.options
-	if path == "-" && (o.Format == "" || o.Format == codec.Auto) {
-		o.Format = codec.JSONL
-	}
-	return o
-}
-
-// Probe opens every file, so that one that is missing or forbidden shows before the
-// first row.
-func (f *File) Probe(context.Context) error {
-	paths, err := expand(f.config.Path)
-	if err != nil {
-		return err
-	}
-	for _, p := range paths {
-		if p == "-" {
-			continue
-		}
-		file, err := open(p)
-		if err != nil {
-			return err
-		}
-		_ = file.Close()
-	}
-	return nil
-}
-
-// open opens a file, and refuses a folder.
-func open(path string) (*os.File, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	info, err := file.Stat()
-	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%s is a folder; write %s/* for the files in it", path, strings.TrimRight(path, "/"))
-	}
-	if err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	return file, nil
-}
-
-// Records yields the rows of all files, one file after the other.
+// Records reads the files one after the other.
 func (f *File) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 	return func(yield func(*pipeline.Record, error) bool) {
-		paths, err := expand(f.config.Path)
+		files, err := f.files()
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		f.measure(paths)
-		columns := &header{}
-		for _, p := range paths {
-			more, err := f.file(ctx, p, columns, yield)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if !more {
+		f.measure(files)
+		var columns columns
+		for _, in := range files {
+			if !f.read(ctx, in, &columns, yield) {
 				return
 			}
 		}
 	}
 }
 
-// file yields the rows of one file, and reports whether more are wanted.
-func (f *File) file(ctx context.Context, path string, columns *header, yield func(*pipeline.Record, error) bool) (more bool, err error) {
-	raw, err := f.input(path)
+// read reads one file, and reports whether the next is wanted.
+func (f *File) read(ctx context.Context, in input, columns *columns, yield func(*pipeline.Record, error) bool) bool {
+	o, err := f.open(in)
 	if err != nil {
-		return false, err
+		yield(nil, err)
+		return false
 	}
-	defer func() { err = errors.Join(err, raw.Close()) }()
-	stream := codec.Decompress(&counter{Reader: raw, n: &f.done}, path, f.config.Compression)
-	defer func() { err = errors.Join(err, stream.Close()) }()
-	reader, err := codec.NewReader(codec.Input{Path: nameOf(path), Stream: stream}, f.optionsFor(path))
-	if err != nil {
-		return false, err
-	}
-	if err := columns.check(reader, nameOf(path)); err != nil {
-		return false, err
+	defer o.close()
+	defer context.AfterFunc(ctx, o.wake)()
+	if err := columns.check(in.path, o.Reader); err != nil {
+		if !errors.Is(err, io.EOF) && ctx.Err() == nil {
+			yield(nil, err)
+		}
+		return false
 	}
 	for ctx.Err() == nil {
-		r, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			return true, nil
-		}
-		if r == nil {
-			return false, named(path, err)
-		}
-		if !yield(r, err) {
-			return false, nil
+		r, err := o.Read()
+		switch {
+		case errors.Is(err, io.EOF) && r == nil:
+			return true
+		case r == nil && ctx.Err() != nil:
+			return false
+		case !yield(r, err) || r == nil:
+			return false
 		}
 	}
-	return false, nil
+	return false
 }
 
-// named says which file it was, once.
-func named(path string, err error) error {
-	if strings.Contains(err.Error(), nameOf(path)) {
+// measure notes how much there is to read: nothing is known where something is no
+// plain file.
+func (f *File) measure(files []input) {
+	var total int64
+	for _, in := range files {
+		if !in.regular {
+			total = 0
+			break
+		}
+		total += in.size
+	}
+	f.done.Store(0)
+	f.total.Store(total)
+}
+
+// Progress returns how many bytes of the files are read, as they are stored, and
+// how many there are; 0 if that is not known.
+func (f *File) Progress() (done, total int64) { return f.done.Load(), f.total.Load() }
+
+// Shape tells the fields by the format, and for csv and tsv by the header of the
+// first file, if that is there. Nothing is known where formats differ.
+func (f *File) Shape(pipeline.Shape) pipeline.Shape {
+	switch codec.Format(f.config.Format) {
+	case codec.Lines:
+		return closed(f.config.Field)
+	case codec.Whole:
+		return closed(f.config.Field, "path")
+	}
+	files, err := f.files()
+	if err != nil {
+		return pipeline.Shape{}
+	}
+	shape := f.shapeOf(files[0])
+	for _, in := range files[1:] {
+		if f.format(in) != f.format(files[0]) {
+			return pipeline.Shape{}
+		}
+	}
+	return shape
+}
+
+// format is how rows stand in a file; empty if nothing tells.
+func (f *File) format(in input) codec.Format {
+	c := codec.Format(f.config.Format)
+	if c != codec.Auto && c != "" {
+		return c
+	}
+	if in.path == stdinName {
+		return codec.JSONL
+	}
+	format, err := codec.FormatOf(in.path)
+	if err != nil {
+		return codec.Auto // NewReader says what is wrong
+	}
+	return format
+}
+
+func closed(names ...string) pipeline.Shape {
+	s := pipeline.Shape{Closed: true}
+	for _, name := range names {
+		s = s.With(name, pipeline.StringType)
+	}
+	return s
+}
+
+// shapeOf returns what the rows of one file look like. Only a plain file is opened:
+// what is read from a pipe is gone.
+func (f *File) shapeOf(in input) pipeline.Shape {
+	if f.format(in) == codec.Lines {
+		return closed(f.config.Field)
+	}
+	if !in.regular {
+		return pipeline.Shape{}
+	}
+	o, err := f.open(in)
+	if err != nil {
+		return pipeline.Shape{}
+	}
+	defer o.close()
+	header, ok := o.Reader.(codec.Header)
+	if !ok {
+		return pipeline.Shape{}
+	}
+	names, err := header.Columns()
+	if err != nil {
+		return pipeline.Shape{}
+	}
+	s := pipeline.Shape{Closed: true}
+	for _, name := range names {
+		s.Fields = append(s.Fields, pipeline.ShapeField{Name: name, Type: f.types[name].FieldType()})
+	}
+	return s
+}
+
+// mostProblems bounds how many files Probe complains of.
+const mostProblems = 5
+
+// Probe looks whether every file is there and can be opened, whether its
+// compression is what it seems, and whether the headers agree.
+func (f *File) Probe(ctx context.Context) error {
+	files, err := f.files()
+	if err != nil {
 		return err
 	}
-	return fmt.Errorf("read %s: %w", nameOf(path), err)
+	var problems []error
+	var columns columns
+	for _, in := range files {
+		if ctx.Err() != nil {
+			break // so many files that it takes long: what is left shows when it is read
+		}
+		if err := f.probe(in, &columns); err != nil {
+			problems = append(problems, err)
+		}
+		if len(problems) == mostProblems {
+			break
+		}
+	}
+	return errors.Join(problems...)
 }
 
-// input opens a path. Standard input is not ours to close.
-func (f *File) input(path string) (io.ReadCloser, error) {
-	if path == "-" {
-		return io.NopCloser(f.stdin), nil
+func (f *File) probe(in input, columns *columns) error {
+	if !in.regular {
+		_, err := codec.NewReader(codec.Input{Path: in.path, Stream: strings.NewReader("")}, f.options(in))
+		return err
 	}
-	return open(path)
-}
-
-// header is the columns that all files of a run have.
-type header struct {
-	path    string
-	columns []string // sorted; nil as long as there was no file with columns
-}
-
-// check refuses a file whose columns differ from those of the first: a record
-// would lack fields that the others have.
-func (h *header) check(reader codec.Reader, path string) error {
-	c, ok := reader.(codec.Header)
-	if !ok {
-		return nil
-	}
-	columns, err := c.Columns()
-	if errors.Is(err, io.EOF) {
-		return nil // an empty file has no columns, and no rows
-	}
+	o, err := f.open(in)
 	if err != nil {
-		return named(path, err)
+		return err
 	}
-	columns = slices.Sorted(slices.Values(columns))
-	if h.columns == nil {
-		h.path, h.columns = path, columns
-		return nil
+	defer o.close()
+	if err := columns.check(in.path, o.Reader); err != nil && !errors.Is(err, io.EOF) {
+		return err
 	}
-	if missing := without(h.columns, columns); len(missing) > 0 {
-		return fmt.Errorf("%s has no column %s, which %s has", path, strings.Join(missing, ", "), h.path)
-	}
-	if added := without(columns, h.columns); len(added) > 0 {
-		return fmt.Errorf("%s has the column %s, which %s lacks", path, strings.Join(added, ", "), h.path)
+	if _, err := o.stream.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: %w", in.path, err)
 	}
 	return nil
 }
 
-// without returns the quoted names of a that are not in b.
-func without(a, b []string) []string {
-	var names []string
-	for _, name := range a {
-		if !slices.Contains(b, name) {
-			names = append(names, fmt.Sprintf("%q", name))
-		}
+func (f *File) options(in input) codec.ReadOptions {
+	return codec.ReadOptions{
+		Format:    f.format(in),
+		MaxRecord: int64(f.config.MaxRecord),
+		Delimiter: f.config.Delimiter,
+		Types:     f.types,
+		Field:     f.config.Field,
 	}
-	return names
-}
-
-// measure adds up the sizes of the files; it is not known how long a pipe is.
-func (f *File) measure(paths []string) {
-	f.done.Store(0)
-	var total int64
-	for _, p := range paths {
-		info, err := os.Stat(p)
-		if p == "-" || err != nil || !info.Mode().IsRegular() {
-			f.total.Store(0)
-			return
-		}
-		total += info.Size()
-	}
-	f.total.Store(total)
-}
-
-// Progress returns how many bytes of the files were read, and how many there are; 0
-// for what is not known.
-func (f *File) Progress() (done, total int64) { return f.done.Load(), f.total.Load() }
-
-// counter counts what is read.
-type counter struct {
-	io.Reader
-	n *atomic.Int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.n.Add(int64(n))
-	return n, err
 }

@@ -31,15 +31,16 @@ type column struct {
 
 // newCSVReader returns a reader of CSV or TSV.
 func newCSVReader(w *window, f Format, o ReadOptions) (*csvReader, error) {
-	delimiter, err := delimiterOf(f, o.Delimiter)
+	delimiter, err := ParseDelimiter(f, o.Delimiter)
 	if err != nil {
 		return nil, err
 	}
 	return &csvReader{window: w, row: rowParser{delimiter: []byte(delimiter)}, types: o.Types}, nil
 }
 
-// delimiterOf returns what stands between cells. "\t", as it is often written, is a tab.
-func delimiterOf(f Format, given string) (string, error) {
+// ParseDelimiter returns what stands between the cells of a format: what is given,
+// else its standard. "\t", as it is often written, is a tab.
+func ParseDelimiter(f Format, given string) (string, error) {
 	switch {
 	case given == "" && f == TSV, given == `\t`:
 		return "\t", nil

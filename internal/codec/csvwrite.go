@@ -14,7 +14,7 @@ import (
 // csvEncoder writes CSV: cells in quotes where that is needed, "\n" behind each row.
 type csvEncoder struct {
 	delimiter string
-	special   string            // what makes quotes necessary
+	special   [256]bool         // the bytes that make quotes necessary
 	known     pipeline.Shape    // for the header, as long as there is none
 	columns   []string          // the header; nil if it waits for the first record
 	places    map[string]int    // of the columns
@@ -23,11 +23,14 @@ type csvEncoder struct {
 }
 
 func newCSVEncoder(f Format, o WriteOptions) (*csvEncoder, error) {
-	delimiter, err := delimiterOf(f, o.Delimiter)
+	delimiter, err := ParseDelimiter(f, o.Delimiter)
 	if err != nil {
 		return nil, err
 	}
-	e := &csvEncoder{delimiter: delimiter, special: delimiter + "\"\r\n", known: o.Shape}
+	e := &csvEncoder{delimiter: delimiter, known: o.Shape}
+	for _, c := range []byte{delimiter[0], '"', '\r', '\n'} {
+		e.special[c] = true
+	}
 	if len(o.Columns) > 0 {
 		return e, e.setColumns(o.Columns)
 	}
@@ -159,7 +162,12 @@ func (e *csvEncoder) appendCell(dst []byte, i int, text string) []byte {
 // needsQuotes reports whether a reader could take the bare text for something else:
 // white space at its ends, which some trim; a byte order mark.
 func (e *csvEncoder) needsQuotes(text string) bool {
-	if strings.ContainsAny(text, e.special) || text == `\.` {
+	for i := range len(text) {
+		if e.special[text[i]] {
+			return true
+		}
+	}
+	if text == `\.` { // the end of the data to PostgreSQL
 		return true
 	}
 	first, _ := utf8.DecodeRuneInString(text)

@@ -92,8 +92,8 @@ type Input struct {
 	Path string
 	// Stream gives the bytes, decompressed; see [Decompress].
 	Stream io.Reader
-	// At and Size give the same bytes by place, for formats that are read so. At is
-	// nil where that cannot be done: in a pipe, in a compressed file.
+	// At and Size give the bytes of the file by place, as they are stored, for formats
+	// that are read so. At is nil for what is no plain file.
 	At   io.ReaderAt
 	Size int64
 }
