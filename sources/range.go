@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"iter"
 	"math"
+	"math/big"
 	"sync/atomic"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -17,8 +18,12 @@ var rangeCode string
 type RangeConfig struct {
 	// From is the first number. Defaults to 1.
 	From int64 `yaml:"from"`
-	// To is the last number; it is reached only if Step meets it. Required.
-	To *int64 `yaml:"to" rowmill:"required"`
+	// To is the last number; it is reached only if Step meets it. Required unless `count`
+	// is given.
+	To *int64 `yaml:"to"`
+	// Count is how many numbers there are, in place of `to`. Defaults to as many as there
+	// are up to `to`.
+	Count *int64 `yaml:"count" rowmill:"min=1"`
 	// Step is the distance from one number to the next; below 0 it counts down.
 	// Defaults to 1.
 	Step int64 `yaml:"step"`
@@ -33,10 +38,14 @@ func DefaultRange() RangeConfig { return RangeConfig{From: 1, Step: 1, Field: "i
 func (c RangeConfig) Validate() error {
 	var problems pipeline.Problems
 	switch {
-	case c.To == nil:
-		problems.Addf("to", "is required: the last number")
+	case c.To == nil && c.Count == nil:
+		problems.Addf("", "either `to`, the last number, or `count` is required")
+	case c.To != nil && c.Count != nil:
+		problems.Addf("count", "`to` says how many there are; leave out one of them")
 	case c.Step == 0:
 		problems.Addf("step", "must not be 0: the numbers would not come to an end")
+	case c.Count != nil:
+		c.checkCount(&problems)
 	case c.Step > 0 && *c.To < c.From, c.Step < 0 && *c.To > c.From:
 		problems.Addf("to", "%d is never reached from %d in steps of %d", *c.To, c.From, c.Step)
 	}
@@ -46,10 +55,34 @@ func (c RangeConfig) Validate() error {
 	return problems.Err()
 }
 
+func (c RangeConfig) checkCount(problems *pipeline.Problems) {
+	if *c.Count < 1 {
+		problems.Addf("count", "must be at least 1")
+		return
+	}
+	last := new(big.Int).Mul(big.NewInt(*c.Count-1), big.NewInt(c.Step))
+	if last.Add(last, big.NewInt(c.From)); !last.IsInt64() {
+		problems.Addf("count", "the last number would be %v, which is too large", last)
+	}
+}
+
+// rows is how many numbers a valid configuration means, less one: all there are
+// are one too many for an uint64.
+func (c RangeConfig) rows() uint64 {
+	switch {
+	case c.Count != nil:
+		return uint64(*c.Count) - 1
+	case c.Step < 0: // unsigned differences do not overflow
+		return (uint64(c.From) - uint64(*c.To)) / -uint64(c.Step)
+	default:
+		return (uint64(*c.To) - uint64(c.From)) / uint64(c.Step)
+	}
+}
+
 // Range is the source "range": a counter.
 type Range struct {
 	from, step int64
-	rows       uint64
+	last       uint64 // the index of the last row
 	field      string
 	read       atomic.Int64
 }
@@ -65,12 +98,7 @@ func NewRange(c RangeConfig, _ pipeline.Env) (*Range, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	// Unsigned differences: from the least to the greatest number is no overflow.
-	rows := (uint64(*c.To) - uint64(c.From)) / uint64(max(c.Step, 1))
-	if c.Step < 0 {
-		rows = (uint64(c.From) - uint64(*c.To)) / -uint64(c.Step)
-	}
-	return &Range{from: c.From, step: c.Step, rows: rows + 1, field: c.Field}, nil
+	return &Range{from: c.From, step: c.Step, last: c.rows(), field: c.Field}, nil
 }
 
 // RangeSpec describes the source "range".
@@ -88,10 +116,7 @@ func RangeSpec() pipeline.Spec {
 func (s *Range) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 	return func(yield func(*pipeline.Record, error) bool) {
 		s.read.Store(0)
-		for i := range s.rows {
-			if ctx.Err() != nil {
-				return
-			}
+		for i := uint64(0); i <= s.last && ctx.Err() == nil; i++ {
 			v, err := pipeline.ValueOf(s.from + int64(i)*s.step)
 			if err != nil {
 				yield(nil, err)
@@ -109,7 +134,7 @@ func (s *Range) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] 
 
 // Progress returns how many numbers were read, and how many there are.
 func (s *Range) Progress() (done, total int64) {
-	return s.read.Load(), int64(min(s.rows, math.MaxInt64))
+	return s.read.Load(), int64(min(s.last, math.MaxInt64-1)) + 1
 }
 
 // Shape returns the one field.

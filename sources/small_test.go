@@ -56,6 +56,7 @@ func TestRange(t *testing.T) {
 		{"up", sources.RangeConfig{From: 1, To: to(3), Step: 1, Field: "i"}, []string{`{"i":1}`, `{"i":2}`, `{"i":3}`}},
 		{"down", sources.RangeConfig{From: 1, To: to(-2), Step: -1, Field: "n"}, []string{`{"n":1}`, `{"n":0}`, `{"n":-1}`, `{"n":-2}`}},
 		{"a step that does not meet the end", sources.RangeConfig{From: 0, To: to(10), Step: 4, Field: "i"}, []string{`{"i":0}`, `{"i":4}`, `{"i":8}`}},
+		{"so many", sources.RangeConfig{From: 5, Count: to(3), Step: -2, Field: "i"}, []string{`{"i":5}`, `{"i":3}`, `{"i":1}`}},
 		{"the whole range of numbers", sources.RangeConfig{From: math.MinInt64, To: to(math.MaxInt64), Step: math.MaxInt64, Field: "i"}, []string{`{"i":-9223372036854775808}`, `{"i":-1}`, `{"i":9223372036854775806}`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -75,6 +76,9 @@ func TestRange(t *testing.T) {
 	}
 	for name, c := range map[string]sources.RangeConfig{
 		"no end":      {From: 1, Step: 1, Field: "i"},
+		"two ends":    {From: 1, To: to(2), Count: to(2), Step: 1, Field: "i"},
+		"none":        {From: 1, Count: to(0), Step: 1, Field: "i"},
+		"too many":    {From: 1, Count: to(math.MaxInt64), Step: 2, Field: "i"},
 		"no step":     {From: 1, To: to(2), Field: "i"},
 		"no field":    {From: 1, To: to(2), Step: 1},
 		"wrong way":   {From: 1, To: to(-2), Step: 1, Field: "i"},
