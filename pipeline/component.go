@@ -105,6 +105,13 @@ type Starter interface {
 	Start(ctx context.Context, fresh bool) error
 }
 
+// Preparer is a sink that may never be started, because it takes only what fails.
+// Prepare is called before the first row: it refuses what Start would refuse, and
+// with fresh removes what an earlier run left.
+type Preparer interface {
+	Prepare(ctx context.Context, fresh bool) error
+}
+
 // Closer is a source or stage that holds something to be released after the run.
 type Closer interface{ Close() error }
 

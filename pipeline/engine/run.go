@@ -99,7 +99,7 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.ctx, r.abort = context.WithCancel(ctx)
 	r.reading, r.endInput = context.WithCancel(r.ctx)
 	r.source = &sourceNode{run: r, source: p.Source, done: make(chan struct{})}
-	r.source.rehearsal = rehearsal{run: r, pass: r.source.pass, ready: func() error { return r.sink.start(r.ctx) }}
+	r.source.rehearsal = rehearsal{run: r, pass: r.source.pass, ready: r.ready}
 	for i, s := range r.pipeline.Steps {
 		if err := runnable(s); err != nil {
 			return nil, err
@@ -192,6 +192,19 @@ func (r *run) preflight() error {
 		return nil // nothing will be read, and that is no failure
 	}
 	return err
+}
+
+// ready readies the sinks, before the first row is passed on. That for dead letters
+// is started with the first of them, and there may be none.
+func (r *run) ready() error {
+	if r.dead != nil {
+		if p, ok := r.dead.sink.(pipeline.Preparer); ok {
+			if err := p.Prepare(r.ctx, r.options.Fresh); err != nil {
+				return fmt.Errorf("dead_letter: %w", err)
+			}
+		}
+	}
+	return r.sink.start(r.ctx)
 }
 
 // stream runs the nodes to the end, then the dead letters.

@@ -307,3 +307,32 @@ func TestWhatCannotRun(t *testing.T) {
 type always struct{}
 
 func (always) Bool(*pipeline.Record) (bool, error) { return true, nil }
+
+// kept is a sink for dead letters with what an earlier run left.
+type kept struct {
+	memory
+	old bool
+}
+
+func (s *kept) Start(context.Context, bool) error { return nil }
+func (s *kept) Prepare(_ context.Context, fresh bool) error {
+	if s.old && !fresh {
+		return errors.New("has dead letters of an earlier run")
+	}
+	s.old = false
+	return nil
+}
+
+// TestOldDeadLetters are neither overwritten nor left to be taken for new ones.
+func TestOldDeadLetters(t *testing.T) {
+	t.Parallel()
+	dead, sink := &kept{old: true}, &memory{}
+	p := pipeline.Pipeline{Source: numbers{rows: 10}, Sink: sink, DeadLetter: dead}
+	var preflight *engine.PreflightError
+	if _, err := engine.Run(t.Context(), p, engine.Options{}); !errors.As(err, &preflight) || len(sink.committed) != 0 {
+		t.Errorf("error %v, %d rows written; want a refusal and none", err, len(sink.committed))
+	}
+	if _, err := engine.Run(t.Context(), p, engine.Options{Fresh: true}); err != nil || dead.old || len(sink.committed) != 10 {
+		t.Errorf("fresh: error %v, old ones there %v, %d rows written", err, dead.old, len(sink.committed))
+	}
+}
