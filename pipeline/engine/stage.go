@@ -68,9 +68,11 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		n.order = newOrder(max(n.step.ReorderWindow, n.chunk))
 	}
 	if turner || step.Retry.Attempts > 1 || step.Timeout > 0 || step.Workload == pipeline.Waits {
-		n.policy = policy.New(policy.Settings{
-			StepOptions: n.step.StepOptions, Stop: n.halt, Logger: r.log, Rows: r.tracker.read.Load,
-		})
+		settings := policy.Settings{StepOptions: n.step.StepOptions, Logger: r.log, Rows: r.tracker.read.Load}
+		if step.Workload == pipeline.Waits {
+			settings.Stop = n.halt // a stage that computes lets through what is paid for already
+		}
+		n.policy = policy.New(settings)
 	}
 	if s, ok := step.Stage.(pipeline.Scaler); ok {
 		s.Scale(n.step.Parallelism)
