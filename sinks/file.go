@@ -3,6 +3,8 @@ package sinks
 import (
 	"context"
 	_ "embed"
+	"fmt"
+	"slices"
 
 	"github.com/rowmill/rowmill/internal/codec"
 	"github.com/rowmill/rowmill/pipeline"
@@ -40,13 +42,69 @@ func DefaultFile() FileConfig {
 	return FileConfig{Format: codec.Auto, Compression: codec.AutoCompression}
 }
 
+// Validate reports all that is wrong with the configuration by itself.
+func (c FileConfig) Validate() error {
+	var problems pipeline.Problems
+	c.validate(&problems)
+	return problems.Err()
+}
+
+func (c FileConfig) validate(problems *pipeline.Problems) {
+	tabular := c.format() == codec.CSV || c.format() == codec.TSV
+	if c.Path != "" && c.format() == "" {
+		_, err := codec.FormatOf(c.Path)
+		*problems = append(*problems, pipeline.Problem{Key: "path", Err: err})
+	}
+	if _, err := codec.ParseDelimiter(codec.CSV, c.Delimiter); err != nil {
+		*problems = append(*problems, pipeline.Problem{Key: "delimiter", Err: err})
+	}
+	for _, k := range []struct {
+		key     string
+		set, ok bool
+		what    string
+	}{
+		{"columns", len(c.Columns) > 0, tabular, "csv and tsv"},
+		{"delimiter", c.Delimiter != "", tabular, "csv and tsv"},
+		{"field", c.Field != "", c.format() == codec.Lines, "lines"},
+	} {
+		if k.set && !k.ok && c.format() != "" {
+			problems.Addf(k.key, "is for %s; the rows are written as %s", k.what, c.format())
+		}
+	}
+	for i, name := range c.Columns {
+		switch {
+		case name == "":
+			problems.Addf(fmt.Sprintf("columns[%d]", i), "a column must have a name")
+		case slices.Contains(c.Columns[:i], name):
+			problems.Addf(fmt.Sprintf("columns[%d]", i), "there is a column %q already", name)
+		}
+	}
+}
+
+// format is how rows stand in the file; empty if nothing tells.
+func (c FileConfig) format() codec.Format {
+	switch {
+	case c.Format != "" && c.Format != codec.Auto:
+		return c.Format
+	case isStdout(c.Path):
+		return codec.JSONL
+	}
+	f, err := codec.FormatOf(c.Path)
+	switch {
+	case err != nil:
+		return ""
+	case f == codec.JSON: // as lines, which is what `json` reads too
+		return codec.JSONL
+	default:
+		return f
+	}
+}
+
 // File is the sink "file": rows in a file, each readable as soon as it is
 // committed. The file is synced at every commit.
 type File struct {
 	out     output
 	encoder codec.Encoder
-	buf     []byte
-	begun   bool
 }
 
 var (
@@ -60,15 +118,16 @@ func NewFile(c FileConfig, env pipeline.Env) (*File, error) {
 	var problems pipeline.Problems
 	f := &File{out: output{path: c.Path, compression: c.Compression, stdout: env.Stdout}}
 	f.out.check(&problems)
-	if c.Path == "-" && (c.Format == "" || c.Format == codec.Auto) {
-		c.Format = codec.JSONL
+	c.validate(&problems)
+	if err := problems.Err(); err != nil {
+		return nil, err
 	}
 	var err error
 	f.encoder, err = codec.NewEncoder(codec.WriteOptions{
-		Format: c.Format, Path: c.Path, Columns: c.Columns, Shape: env.Shape, Delimiter: c.Delimiter, Field: c.Field,
+		Format: c.format(), Path: c.Path, Columns: c.Columns, Shape: env.Shape, Delimiter: c.Delimiter, Field: c.Field,
 	})
-	if err != nil && c.Path != "" {
-		problems.Addf("", "%w", err)
+	if err != nil {
+		problems.Addf("format", "%w", err)
 	}
 	return f, problems.Err()
 }
@@ -88,37 +147,17 @@ func FileSpec() pipeline.Spec {
 func (f *File) Probe(context.Context) error { return f.out.probe() }
 
 // Start opens the file.
-func (f *File) Start(_ context.Context, fresh bool) error { return f.out.start(fresh) }
+func (f *File) Start(_ context.Context, fresh bool) error {
+	return f.out.start(fresh, f.encoder.Begin(nil))
+}
 
 // Write takes a batch.
 func (f *File) Write(ctx context.Context, batch []*pipeline.Record) error {
-	if err := f.begin(); err != nil {
-		return err
-	}
-	var err error
-	f.buf, err = f.out.encode(ctx, batch, f.buf, f.encoder.Append)
-	return err
-}
-
-// begin writes what stands before the first row.
-func (f *File) begin() error {
-	if f.begun {
-		return nil
-	}
-	f.begun = true
-	return f.out.write(f.encoder.Begin(nil))
+	return f.out.add(ctx, batch, f.encoder.Append)
 }
 
 // Commit makes durable what was written; the position is the length of the file.
 func (f *File) Commit(context.Context) (pipeline.Position, error) { return f.out.commit() }
 
 // Close ends the file. One without rows has its header all the same.
-func (f *File) Close(context.Context) error {
-	if f.out.packed == nil {
-		return nil
-	}
-	if err := f.begin(); err != nil {
-		return err
-	}
-	return f.out.close()
-}
+func (f *File) Close(context.Context) error { return f.out.close() }

@@ -2,6 +2,7 @@ package sinks
 
 import (
 	"context"
+	"errors"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -10,7 +11,8 @@ import (
 // of its own type (see [pipeline.Decode]); one call at a time, in order. What the
 // function has returned nil for is delivered; an error of the class
 // pipeline.ClassTransient has the batch handed over again, any other ends the
-// run. A record that is no T is a dead letter.
+// run; a [pipeline.BatchError] refuses single values for good. A record that is no T
+// is a dead letter. T may be *pipeline.Record.
 func Func[T any](f func(ctx context.Context, batch []T) error) pipeline.Sink { return &funcSink[T]{f} }
 
 type funcSink[T any] struct {
@@ -19,18 +21,28 @@ type funcSink[T any] struct {
 
 func (s *funcSink[T]) Write(ctx context.Context, batch []*pipeline.Record) error {
 	values := make([]T, 0, len(batch))
+	places := make([]int, 0, len(batch)) // of the values in the batch
 	refused := map[int]error{}
 	for i, r := range batch {
-		v, err := pipeline.Decode[T](r)
+		v, err := decode[T](r)
 		if err != nil {
 			refused[i] = err
 			continue
 		}
-		values = append(values, v)
+		values, places = append(values, v), append(places, i)
 	}
 	if len(values) > 0 {
-		if err := s.f(ctx, values); err != nil {
+		err := s.f(ctx, values)
+		var named *pipeline.BatchError
+		if err != nil && !errors.As(err, &named) {
 			return err
+		}
+		if named != nil {
+			for i, err := range named.Refused {
+				if 0 <= i && i < len(places) {
+					refused[places[i]] = err
+				}
+			}
 		}
 	}
 	if len(refused) > 0 {
@@ -39,13 +51,24 @@ func (s *funcSink[T]) Write(ctx context.Context, batch []*pipeline.Record) error
 	return nil
 }
 
+// decode returns the value of a record. A record itself is given as a copy: the
+// engine goes on with its own.
+func decode[T any](r *pipeline.Record) (T, error) {
+	v, err := pipeline.Decode[T](r)
+	if own, ok := any(&v).(**pipeline.Record); ok {
+		*own = r.Child()
+	}
+	return v, err
+}
+
 func (*funcSink[T]) Commit(context.Context) (pipeline.Position, error) { return "", nil }
 func (*funcSink[T]) Close(context.Context) error                       { return nil }
 
 // Channel is a sink that sends each record to a channel, as a value of the
 // program's own type. A record is delivered once it was received, or is in the
 // channel's buffer. The channel is closed when the run ends, however it ends; the
-// Summary says how. A record that is no T is a dead letter.
+// Summary says how. A record that is no T is a dead letter. T may be
+// *pipeline.Record.
 func Channel[T any](values chan<- T) pipeline.Sink { return &channelSink[T]{values: values} }
 
 type channelSink[T any] struct {
@@ -56,7 +79,7 @@ type channelSink[T any] struct {
 func (s *channelSink[T]) Write(ctx context.Context, batch []*pipeline.Record) error {
 	refused := map[int]error{}
 	for i, r := range batch {
-		v, err := pipeline.Decode[T](r)
+		v, err := decode[T](r)
 		if err != nil {
 			refused[i] = err
 			continue

@@ -1,7 +1,6 @@
 package sinks
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -16,21 +15,24 @@ import (
 	"github.com/rowmill/rowmill/pipeline"
 )
 
-// outputBuffer is how much is written to the file at once.
+// outputBuffer is how many bytes of rows are held before they are written.
 const outputBuffer = 256 << 10
 
 // output is a file, a pipe or standard output that rows are written to.
 type output struct {
-	path        string // "-" is stdout
+	path        string
 	compression codec.Compression
 	stdout      io.Writer
 
-	file    *os.File // nil for stdout
-	regular bool     // it can be synced, and starts empty
-	counted *counter // what reached the file
-	buffer  *bufio.Writer
+	file    *os.File // nil for standard output
+	regular bool     // a plain file: it has a length and can be synced
+	raw     counter  // what reached the file
 	packed  codec.Compressor
-	written bool
+	plain   bool   // packed changes nothing
+	head    []byte // what stands before the first row, until that comes
+	rows    []byte // whole rows, not yet written
+	whole   int64  // the length of the file up to which it holds whole rows
+	broken  bool   // a write has failed: nothing more is written
 }
 
 // counter counts the bytes that reached the file.
@@ -45,12 +47,23 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// check refuses what cannot be an output, without touching it.
+// isStdout reports whether a path is standard output. To open it by its name could
+// overwrite the file that it was redirected to.
+func isStdout(path string) bool {
+	switch path {
+	case "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
+		return true
+	default:
+		return false
+	}
+}
+
+// check reports what cannot be an output, without touching it.
 func (o *output) check(problems *pipeline.Problems) {
 	switch {
 	case o.path == "":
 		problems.Addf("path", "is required: the file to write, or - for standard output")
-	case o.path == "-" && o.stdout == nil:
+	case isStdout(o.path) && o.stdout == nil:
 		problems.Addf("path", "- is standard output, which this program does not give; name a file")
 	}
 	if _, err := codec.NewCompressor(io.Discard, o.path, o.compression); err != nil {
@@ -60,161 +73,121 @@ func (o *output) check(problems *pipeline.Problems) {
 
 // probe says whether the output can be written, and leaves everything as it is.
 func (o *output) probe() error {
-	if o.path == "-" {
+	if isStdout(o.path) {
 		return nil
 	}
 	info, err := os.Stat(o.path)
 	switch {
-	case err == nil && info.IsDir():
-		return fmt.Errorf("%s is a folder; name a file", o.path)
-	case err == nil:
-		return writable(o.path)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return creatable(filepath.Dir(o.path))
+	case err != nil:
+		return o.named(err)
+	case info.IsDir():
+		return o.named(errFolder)
+	case !info.Mode().IsRegular():
+		return nil // to open a pipe would begin it
 	}
-	return creatable(filepath.Dir(o.path))
+	file, err := os.OpenFile(o.path, os.O_WRONLY, 0)
+	if err != nil {
+		return o.named(err)
+	}
+	return o.named(file.Close())
 }
 
-// writeOK is access(2)'s W_OK.
-const writeOK = 2
+var errFolder = errors.New("it is a folder; name a file")
 
-func writable(path string) error {
-	if err := syscall.Access(path, writeOK); err != nil {
-		return fmt.Errorf("%s cannot be written: %w", path, err)
-	}
-	return nil
-}
-
-// creatable says whether something can be made in a folder, which may have to be made too.
+// creatable says whether a file can be made in a folder, which may have to be made
+// too, by making one: permissions alone do not tell.
 func creatable(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
-	case err == nil && !info.IsDir():
-		return fmt.Errorf("%s is not a folder", dir)
-	case err == nil:
-		return writable(dir)
 	case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
 		return creatable(filepath.Dir(dir))
-	default:
+	case err != nil:
 		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no folder", dir)
 	}
+	file, err := os.CreateTemp(dir, ".rowmill-probe-*")
+	if err != nil {
+		return fmt.Errorf("no file can be made in %s: %w", dir, bare(err))
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
-// start opens the output. Rows that are there are kept, unless fresh.
-func (o *output) start(fresh bool) error {
-	var to io.Writer = o.stdout
-	if o.path != "-" {
+// start opens the output, which begins with head. Rows that are there are kept,
+// unless fresh.
+func (o *output) start(fresh bool, head []byte) error {
+	o.raw, o.head = counter{Writer: o.stdout}, head
+	if !isStdout(o.path) {
 		if err := o.open(fresh); err != nil {
 			return err
 		}
-		to = o.file
+		o.raw.Writer = o.file
 	}
-	o.counted = &counter{Writer: to}
-	o.buffer = bufio.NewWriterSize(o.counted, outputBuffer)
-	packed, err := codec.NewCompressor(o.buffer, o.path, o.compression)
-	o.packed = packed
+	if o.compression == "" || o.compression == codec.AutoCompression {
+		o.compression = codec.CompressionOf(o.path)
+	}
+	o.plain = o.compression == codec.None
+	var err error
+	o.packed, err = codec.NewCompressor(&o.raw, o.path, o.compression)
 	return err
 }
 
 func (o *output) open(fresh bool) error {
 	info, err := os.Stat(o.path)
-	there := err == nil && info.Mode().IsRegular() && info.Size() > 0
-	if there && !fresh {
-		return pipeline.Fatal("output_exists", fmt.Errorf("%s has rows already; --fresh overwrites it", o.path))
+	if err == nil && info.Mode().IsRegular() && info.Size() > 0 && !fresh {
+		return pipeline.Fatal("output_exists", fmt.Errorf("%s already has rows; --fresh overwrites it", o.path))
 	}
-	if err := os.MkdirAll(filepath.Dir(o.path), 0o777); err != nil {
+	folder := filepath.Dir(o.path)
+	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return o.failed(err)
 	}
-	if o.file, err = os.OpenFile(o.path, os.O_WRONLY|os.O_CREATE, 0o666); err != nil {
+	file, err := os.OpenFile(o.path, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
 		return o.failed(err)
 	}
-	if info, err = o.file.Stat(); err != nil {
-		return o.failed(err)
+	if info, err = file.Stat(); err == nil {
+		o.regular = info.Mode().IsRegular()
 	}
-	if o.regular = info.Mode().IsRegular(); o.regular {
-		if err := o.file.Truncate(0); err != nil {
-			return o.failed(err)
-		}
+	if err == nil && o.regular {
+		err = errors.Join(file.Truncate(0), syncFolder(folder))
 	}
+	if err != nil {
+		return o.failed(errors.Join(err, file.Close()))
+	}
+	o.file = file
 	return nil
 }
 
-// write appends bytes, perhaps only to a buffer.
-func (o *output) write(p []byte) error {
-	if len(p) == 0 {
+// syncFolder makes it durable that a file is in a folder, where the system can.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return nil //nolint:nilerr // one that may be written to but not read
+	}
+	return errors.Join(synced(folder), folder.Close())
+}
+
+// synced is the error of a sync, unless it only says that there is no such thing here.
+func synced(file *os.File) error {
+	err := file.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
-	o.written = true
-	if _, err := o.packed.Write(p); err != nil {
-		return o.failed(err)
-	}
-	return nil
+	return err
 }
 
-// commit makes durable what was written.
-func (o *output) commit() (pipeline.Position, error) {
-	if o.packed == nil {
-		return "", nil
-	}
-	if err := o.packed.Flush(); err != nil {
-		return "", o.failed(err)
-	}
-	if err := o.buffer.Flush(); err != nil {
-		return "", o.failed(err)
-	}
-	if o.regular {
-		if err := o.file.Sync(); err != nil {
-			return "", o.failed(err)
-		}
-	}
-	return pipeline.Position(strconv.FormatInt(o.counted.n, 10)), nil
-}
-
-// close ends the output: a compressed one gets its end.
-func (o *output) close() error {
-	if o.packed == nil {
-		return nil
-	}
-	err := o.packed.Close()
-	if flushed := o.buffer.Flush(); err == nil {
-		err = flushed
-	}
-	if o.file != nil {
-		if o.regular {
-			err = errors.Join(err, o.file.Sync())
-		}
-		err = errors.Join(err, o.file.Close())
-	}
-	o.packed = nil
-	return o.failed(err)
-}
-
-// failed says which output it was. Nothing more can be written to it: the run ends.
-func (o *output) failed(err error) error {
-	if err == nil {
-		return nil
-	}
-	name := o.path
-	if name == "-" {
-		name = "standard output"
-	}
-	var inner *fs.PathError
-	if errors.As(err, &inner) {
-		err = inner.Err // the path is named once
-	}
-	return pipeline.Fatal("output", fmt.Errorf("write %s: %w", name, err))
-}
-
-// encode turns the records of a batch into bytes, one after the other, and writes
-// them. Records that append refuses are named in a [pipeline.BatchError].
-func (o *output) encode(ctx context.Context, batch []*pipeline.Record, buf []byte, add func([]byte, *pipeline.Record) ([]byte, error)) ([]byte, error) {
+// add takes the records of a batch as encode turns them into bytes. Those that it
+// refuses are named in a [pipeline.BatchError].
+func (o *output) add(ctx context.Context, batch []*pipeline.Record, encode func([]byte, *pipeline.Record) ([]byte, error)) error {
 	if err := ctx.Err(); err != nil {
-		return buf, err
+		return err
 	}
-	buf = buf[:0]
 	var refused map[int]error
 	for i, r := range batch {
-		next, err := add(buf, r)
+		o.rows, o.head = append(o.rows, o.head...), nil
+		rows, err := encode(o.rows, r)
 		if err != nil {
 			if refused == nil {
 				refused = map[int]error{}
@@ -222,19 +195,124 @@ func (o *output) encode(ctx context.Context, batch []*pipeline.Record, buf []byt
 			refused[i] = err
 			continue
 		}
-		buf = next
-		if len(buf) >= outputBuffer {
-			if err := o.write(buf); err != nil {
-				return buf, err
+		if o.rows = rows; len(rows) >= outputBuffer {
+			if err := o.write(); err != nil {
+				return err
 			}
-			buf = buf[:0]
 		}
 	}
-	if err := o.write(buf); err != nil {
-		return buf, err
-	}
 	if refused != nil {
-		return buf, &pipeline.BatchError{Refused: refused}
+		return &pipeline.BatchError{Refused: refused}
 	}
-	return buf, nil
+	return nil
+}
+
+// write writes the rows that are held.
+func (o *output) write() error {
+	switch {
+	case o.packed == nil:
+		return o.failed(errNotStarted)
+	case o.broken:
+		return o.failed(errBroken)
+	case len(o.rows) == 0:
+		return nil
+	}
+	if _, err := o.packed.Write(o.rows); err != nil {
+		return o.breaks(err)
+	}
+	if o.rows = o.rows[:0]; cap(o.rows) > 16*outputBuffer {
+		o.rows = nil // there was a very long row
+	}
+	if o.plain {
+		o.whole = o.raw.n
+	}
+	return nil
+}
+
+var (
+	errBroken     = errors.New("an earlier write has failed")
+	errNotStarted = errors.New("it was not opened with Start")
+)
+
+// breaks ends the output after a failed write: the file is cut back to the rows
+// that are whole.
+func (o *output) breaks(err error) error {
+	o.broken = true
+	if o.regular && o.raw.n > o.whole {
+		err = errors.Join(err, o.file.Truncate(o.whole))
+	}
+	return o.failed(err)
+}
+
+// commit makes durable what was written, and returns the length of the file.
+func (o *output) commit() (pipeline.Position, error) {
+	if err := o.write(); err != nil {
+		return "", err
+	}
+	if err := o.packed.Flush(); err != nil {
+		return "", o.breaks(err)
+	}
+	if !o.regular {
+		return "", nil
+	}
+	if err := synced(o.file); err != nil {
+		return "", o.breaks(err)
+	}
+	o.whole = o.raw.n
+	return pipeline.Position(strconv.FormatInt(o.raw.n, 10)), nil
+}
+
+// close ends the output: what is compressed gets its end, and one without rows has
+// its head all the same. Rows that are still held were not committed, and are left out.
+func (o *output) close() error {
+	if o.packed == nil {
+		return nil
+	}
+	var err error
+	if !o.broken {
+		if len(o.head) > 0 {
+			_, err = o.packed.Write(o.head)
+		}
+		err = errors.Join(err, o.packed.Close())
+		if o.regular {
+			err = errors.Join(err, synced(o.file))
+		}
+	}
+	if o.file != nil {
+		err = errors.Join(err, o.file.Close())
+	}
+	o.packed, o.rows = nil, nil
+	return o.failed(err)
+}
+
+// failed says which output it was. No row can be written to it: the run ends.
+func (o *output) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	code := "output"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		code = "disk_full"
+	}
+	return pipeline.Fatal(code, fmt.Errorf("write %w", o.named(err)))
+}
+
+func (o *output) named(err error) error {
+	if err == nil {
+		return nil
+	}
+	name := o.path
+	if isStdout(name) {
+		name = "standard output"
+	}
+	return fmt.Errorf("%s: %w", name, bare(err))
+}
+
+// bare leaves out the path that an error of package os names: it is named once.
+func bare(err error) error {
+	var named *fs.PathError
+	if errors.As(err, &named) {
+		return named.Err
+	}
+	return err
 }

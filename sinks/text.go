@@ -35,7 +35,6 @@ type Text struct {
 	out      output
 	template *lang.Template
 	ended    bool // the template ends in a line break
-	buf      []byte
 }
 
 var (
@@ -78,25 +77,24 @@ func TextSpec() pipeline.Spec {
 func (t *Text) Probe(context.Context) error { return t.out.probe() }
 
 // Start opens the file.
-func (t *Text) Start(_ context.Context, fresh bool) error { return t.out.start(fresh) }
+func (t *Text) Start(_ context.Context, fresh bool) error { return t.out.start(fresh, nil) }
 
 // Write takes a batch.
 func (t *Text) Write(ctx context.Context, batch []*pipeline.Record) error {
-	var err error
-	t.buf, err = t.out.encode(ctx, batch, t.buf, t.add)
-	return err
+	return t.out.add(ctx, batch, t.append)
 }
 
-func (t *Text) add(dst []byte, r *pipeline.Record) ([]byte, error) {
-	before := len(dst)
-	next, err := t.template.Append(dst, r)
+// append appends the record as the template says. What was appended before an
+// error is taken back.
+func (t *Text) append(dst []byte, r *pipeline.Record) ([]byte, error) {
+	out, err := t.template.Append(dst, r)
 	if err != nil {
-		return dst[:before], err
+		return dst, err
 	}
 	if !t.ended {
-		next = append(next, '\n')
+		out = append(out, '\n')
 	}
-	return next, nil
+	return out, nil
 }
 
 // Commit makes durable what was written; the position is the length of the file.

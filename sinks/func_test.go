@@ -1,0 +1,122 @@
+package sinks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/pipelinetest"
+	"github.com/rowmill/rowmill/sinks"
+)
+
+type row struct {
+	A int `json:"a"`
+}
+
+func TestFunc(t *testing.T) {
+	t.Parallel()
+	var got []string
+	pipelinetest.Sink(t, pipelinetest.SinkCase{
+		New: func(*testing.T) pipeline.Sink {
+			got = nil
+			return sinks.Func(func(_ context.Context, batch []row) error {
+				for _, r := range batch {
+					got = append(got, fmt.Sprintf(`{"a":%d}`, r.A))
+				}
+				return nil
+			})
+		},
+		Rows: []string{`{"a":1}`, `{"a":2}`, `{"a":3}`},
+		Read: func(*testing.T) []string { return got },
+	})
+}
+
+func TestFuncErrors(t *testing.T) {
+	t.Parallel()
+	down := errors.New("down")
+	for name, c := range map[string]struct {
+		f       func(context.Context, []row) error
+		refused []int
+		err     error
+	}{
+		"taken":  {func(context.Context, []row) error { return nil }, []int{1}, nil},
+		"failed": {func(context.Context, []row) error { return down }, nil, down},
+		"one refused": {func(context.Context, []row) error {
+			return &pipeline.BatchError{Refused: map[int]error{1: down, 9: down}}
+		}, []int{1, 2}, nil},
+	} {
+		err := sinks.Func(c.f).Write(t.Context(), batch(t, `{"a":1}`, `{"a":"x"}`, `{"a":3}`))
+		var named *pipeline.BatchError
+		if c.err != nil {
+			if !errors.Is(err, c.err) || errors.As(err, &named) {
+				t.Errorf("%s: got %v", name, err)
+			}
+			continue
+		}
+		var refused []int
+		if errors.As(err, &named) {
+			for i := range named.Refused {
+				refused = append(refused, i)
+			}
+		}
+		if slices.Sort(refused); !slices.Equal(refused, c.refused) {
+			t.Errorf("%s: refused %v, want %v", name, refused, c.refused)
+		}
+	}
+}
+
+func TestChannel(t *testing.T) {
+	t.Parallel()
+	var values chan row
+	pipelinetest.Sink(t, pipelinetest.SinkCase{
+		New: func(*testing.T) pipeline.Sink {
+			values = make(chan row, 10)
+			return sinks.Channel(values)
+		},
+		Rows: []string{`{"a":1}`, `{"a":2}`, `{"a":3}`},
+		Read: func(*testing.T) (out []string) {
+			for v := range values { // ends, as the channel is closed
+				out = append(out, fmt.Sprintf(`{"a":%d}`, v.A))
+			}
+			return out
+		},
+	})
+}
+
+func TestChannelWaitsNoLongerThanTheRun(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := sinks.Channel(make(chan row)).Write(ctx, batch(t, `{"a":1}`)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestARecordIsGivenAsACopy changes what was received: the engine still has its own.
+func TestARecordIsGivenAsACopy(t *testing.T) {
+	t.Parallel()
+	records := batch(t, `{"a":1}`)
+	records[0].SetTicket("the engine's")
+	values := make(chan *pipeline.Record, 1)
+	if err := sinks.Channel(values).Write(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	got := <-values
+	got.Set("a", pipeline.Text("changed"))
+	if string(records[0].AppendJSON(nil)) != `{"a":1}` || got.Ticket() != nil {
+		t.Errorf("the record is %s, the ticket %v", records[0].AppendJSON(nil), got.Ticket())
+	}
+}
+
+func TestDiscard(t *testing.T) {
+	t.Parallel()
+	pipelinetest.Sink(t, pipelinetest.SinkCase{
+		New:  func(*testing.T) pipeline.Sink { return sinks.Discard{} },
+		Rows: []string{`{"a":1}`, `{"a":2}`, `{"a":3}`},
+		Read: func(*testing.T) []string { return nil },
+		Want: []string{},
+	})
+}
