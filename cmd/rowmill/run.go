@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,37 +83,6 @@ func oneFile(_ *cobra.Command, args []string) error {
 		return nil
 	default:
 		return errors.New("run takes one FILE")
-	}
-}
-
-// outcome is how a run ended, or why it did not begin.
-type outcome struct {
-	summary engine.Summary
-	sink    string
-	err     error
-	began   bool // rows were read
-	signal  os.Signal
-}
-
-// refusal is why a run did not begin: nothing was written.
-type refusal struct{ err error }
-
-func (r *refusal) Error() string { return r.err.Error() }
-func (r *refusal) Unwrap() error { return r.err }
-
-// code is the exit code: a signal goes before a failure, a failure before losses.
-func (o outcome) code() int {
-	switch counts := o.summary.Counts; {
-	case o.signal != nil:
-		return signalCode(o.signal)
-	case errors.As(o.err, new(*refusal)), errors.As(o.err, new(*engine.PreflightError)):
-		return exitUsage
-	case o.err != nil, counts.Unfinished > 0:
-		return exitFailed
-	case counts.DeadLettered > 0, counts.DroppedOnError > 0:
-		return exitLosses
-	default:
-		return exitOK
 	}
 }
 
@@ -233,53 +200,4 @@ func (a *app) conclude(o outcome, f runFlags, talk io.Writer) error {
 	}
 	say(talk, "%s", line)
 	return nil
-}
-
-// interrupted: the error only says that the signal was obeyed.
-func (o outcome) interrupted() bool {
-	return o.signal != nil && errors.Is(o.err, context.Canceled)
-}
-
-func (o outcome) verdict() string {
-	switch {
-	case o.signal != nil:
-		return "stopped"
-	case o.err != nil:
-		return "failed"
-	default:
-		return "finished"
-	}
-}
-
-// advice is what to do next, "" if there is nothing to be done.
-func (o outcome) advice() string {
-	counts := o.summary.Counts
-	switch {
-	case errors.Is(o.err, syscall.EPIPE):
-		return "whoever read standard output went away before the end"
-	case errors.As(o.err, new(*engine.PreflightError)):
-		return "nothing was written, and no row was sent anywhere"
-	case o.err == nil && counts.DeadLettered > 0 && o.summary.DeadLetters != "":
-		return fmt.Sprintf("%s: see %s", plural(counts.DeadLettered, "record failed", "records failed"), printable(o.summary.DeadLetters))
-	case o.verdict() != "finished" && counts.Delivered > 0 && !toStdout(o.sink):
-		return "what was delivered stays; run with --fresh to start over"
-	default:
-		return ""
-	}
-}
-
-func (o outcome) report() report {
-	s := o.summary
-	r := report{
-		Name: s.Name, Outcome: o.verdict(), ExitCode: o.code(), Counts: s.Counts, Stages: s.Stages, Reasons: s.Reasons,
-		ElapsedSeconds: thousandths(s.Elapsed.Seconds()), RowsPerSecond: thousandths(rowsPerSecond(s)),
-		Output: o.sink, DeadLetters: s.DeadLetters, RepeatedKeys: s.RepeatedKeys,
-	}
-	if o.err != nil && !o.interrupted() {
-		r.Error = o.err.Error()
-	}
-	if r.ExitCode == exitUsage {
-		r.Outcome = "refused"
-	}
-	return r
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
@@ -27,6 +28,8 @@ func TestMain(m *testing.M) {
 // and $SILENT is the address of a provider that never answers.
 //
 //	exits CODE PROGRAM ARG…   run a program, want this exit code
+//	answers CODE ARG…         rowmill itself, without a process of its own: quick, for what
+//	                          touches no file and gets no signal
 //	start NAME PROGRAM ARG…   run it in the background, into NAME.out and NAME.err
 //	until FILE REGEXP         wait until the file matches
 //	signal NAME INT|TERM      send a signal
@@ -51,7 +54,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "start": start, "until": until, "signal": signalTo, "finish": finish,
+			"exits": exits, "answers": answers, "start": start, "until": until, "signal": signalTo, "finish": finish,
 			"setenv": setenv, "prefix": prefix, "summary": summary,
 		},
 	})
@@ -68,6 +71,17 @@ func running(ts *testscript.TestScript) map[string]*exec.Cmd {
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	want := wanted(ts, neg, args, 2)
 	checkCode(ts, ts.Exec(args[1], args[2:]...), want)
+}
+
+func answers(ts *testscript.TestScript, neg bool, args []string) {
+	want := wanted(ts, neg, args, 1)
+	code := run(context.Background(), host{
+		args: args[1:], stdin: strings.NewReader(""), stdout: ts.Stdout(), stderr: ts.Stderr(),
+		lookupEnv: func(string) (string, bool) { return "", false },
+	})
+	if code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
 }
 
 // wanted returns the exit code that comes first.
