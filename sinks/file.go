@@ -108,9 +108,10 @@ type File struct {
 }
 
 var (
-	_ pipeline.Sink    = (*File)(nil)
-	_ pipeline.Starter = (*File)(nil)
-	_ pipeline.Prober  = (*File)(nil)
+	_ pipeline.Sink     = (*File)(nil)
+	_ pipeline.Starter  = (*File)(nil)
+	_ pipeline.Prober   = (*File)(nil)
+	_ pipeline.Preparer = (*File)(nil)
 )
 
 // NewFile makes a File. The error is [pipeline.Problems].
@@ -145,6 +146,9 @@ func FileSpec() pipeline.Spec {
 
 // Probe says whether the file can be written, and leaves everything as it is.
 func (f *File) Probe(context.Context) error { return f.out.probe() }
+
+// Prepare refuses rows of an earlier run, or with fresh removes them.
+func (f *File) Prepare(_ context.Context, fresh bool) error { return f.out.prepare(fresh) }
 
 // Start opens the file.
 func (f *File) Start(_ context.Context, fresh bool) error {

@@ -134,10 +134,34 @@ func (o *output) start(fresh bool, head []byte) error {
 	return err
 }
 
-func (o *output) open(fresh bool) error {
+// keep refuses to overwrite an output that has rows, unless fresh.
+func (o *output) keep(fresh bool) error {
 	info, err := os.Stat(o.path)
-	if err == nil && info.Mode().IsRegular() && info.Size() > 0 && !fresh {
-		return pipeline.Fatal("output_exists", fmt.Errorf("%s already has rows; --fresh overwrites it", o.path))
+	if isStdout(o.path) || err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return nil
+	}
+	if fresh {
+		return nil
+	}
+	return pipeline.Fatal("output_exists", fmt.Errorf("%s already has rows; --fresh overwrites it", o.path))
+}
+
+// prepare is for an output that may never be opened: rows that are there are
+// refused, or with fresh removed, so that they are not taken for new ones.
+func (o *output) prepare(fresh bool) error {
+	if err := o.keep(fresh); err != nil {
+		return err
+	}
+	info, err := os.Stat(o.path)
+	if isStdout(o.path) || err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	return o.failed(os.Remove(o.path))
+}
+
+func (o *output) open(fresh bool) error {
+	if err := o.keep(fresh); err != nil {
+		return err
 	}
 	folder := filepath.Dir(o.path)
 	if err := os.MkdirAll(folder, 0o777); err != nil {
@@ -147,7 +171,8 @@ func (o *output) open(fresh bool) error {
 	if err != nil {
 		return o.failed(err)
 	}
-	if info, err = file.Stat(); err == nil {
+	info, err := file.Stat()
+	if err == nil {
 		o.regular = info.Mode().IsRegular()
 	}
 	if err == nil && o.regular {

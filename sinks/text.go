@@ -38,9 +38,10 @@ type Text struct {
 }
 
 var (
-	_ pipeline.Sink    = (*Text)(nil)
-	_ pipeline.Starter = (*Text)(nil)
-	_ pipeline.Prober  = (*Text)(nil)
+	_ pipeline.Sink     = (*Text)(nil)
+	_ pipeline.Starter  = (*Text)(nil)
+	_ pipeline.Prober   = (*Text)(nil)
+	_ pipeline.Preparer = (*Text)(nil)
 )
 
 // NewText makes a Text. The error is [pipeline.Problems].
@@ -75,6 +76,9 @@ func TextSpec() pipeline.Spec {
 
 // Probe says whether the file can be written, and leaves everything as it is.
 func (t *Text) Probe(context.Context) error { return t.out.probe() }
+
+// Prepare refuses rows of an earlier run, or with fresh removes them.
+func (t *Text) Prepare(_ context.Context, fresh bool) error { return t.out.prepare(fresh) }
 
 // Start opens the file.
 func (t *Text) Start(_ context.Context, fresh bool) error { return t.out.start(fresh, nil) }
