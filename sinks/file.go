@@ -81,6 +81,19 @@ func (c FileConfig) validate(problems *pipeline.Problems) {
 	}
 }
 
+// checkShape refuses a header that lacks a field which the records are known to
+// have: each of them would be paid for, and then be a dead letter.
+func (c FileConfig) checkShape(shape pipeline.Shape, problems *pipeline.Problems) {
+	if len(c.Columns) == 0 {
+		return
+	}
+	for _, name := range shape.Names() {
+		if !slices.Contains(c.Columns, name) {
+			problems.Addf("columns", "lacks %q, a field of the records; add it, or leave the field out with the stage map: {drop: [%s]}", name, name)
+		}
+	}
+}
+
 // format is how rows stand in the file; empty if nothing tells.
 func (c FileConfig) format() codec.Format {
 	switch {
@@ -120,6 +133,7 @@ func NewFile(c FileConfig, env pipeline.Env) (*File, error) {
 	f := &File{out: output{path: c.Path, compression: c.Compression, stdout: env.Stdout}}
 	f.out.check(&problems)
 	c.validate(&problems)
+	c.checkShape(env.Shape, &problems)
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}

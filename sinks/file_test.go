@@ -181,6 +181,36 @@ func TestStartKeepsRows(t *testing.T) {
 	}
 }
 
+func TestPrepareRemovesOnlyWhenFresh(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		old         string
+		fresh       bool
+		there, fail bool
+	}{
+		{"{}\n", false, true, true},
+		{"{}\n", true, false, false},
+		{"", false, true, false}, // made by somebody, with rights of its own
+		{"", true, false, false},
+	} {
+		path := filepath.Join(t.TempDir(), "a.jsonl")
+		if err := os.WriteFile(path, []byte(c.old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := newFile(t, sinks.FileConfig{Path: path}, pipeline.Env{}).Prepare(t.Context(), c.fresh)
+		_, gone := os.Stat(path)
+		if (err != nil) != c.fail || (gone == nil) != c.there {
+			t.Errorf("%+v: got %v, then %v", c, err, gone)
+		}
+	}
+	for _, path := range []string{"-", "/dev/null", filepath.Join(t.TempDir(), "new.jsonl")} {
+		f := newFile(t, sinks.FileConfig{Path: path, Format: "jsonl"}, pipeline.Env{Stdout: io.Discard})
+		if err := f.Prepare(t.Context(), true); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func writeAll(t testing.TB, s pipeline.Sink, rows ...string) {
 	t.Helper()
 	if err := s.Write(t.Context(), batch(t, rows...)); err != nil {

@@ -137,10 +137,7 @@ func (o *output) start(fresh bool, head []byte) error {
 // keep refuses to overwrite an output that has rows, unless fresh.
 func (o *output) keep(fresh bool) error {
 	info, err := os.Stat(o.path)
-	if isStdout(o.path) || err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
-		return nil
-	}
-	if fresh {
+	if fresh || isStdout(o.path) || err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
 		return nil
 	}
 	return pipeline.Fatal("output_exists", fmt.Errorf("%s already has rows; --fresh overwrites it", o.path))
@@ -153,7 +150,7 @@ func (o *output) prepare(fresh bool) error {
 		return err
 	}
 	info, err := os.Stat(o.path)
-	if isStdout(o.path) || err != nil || !info.Mode().IsRegular() {
+	if !fresh || isStdout(o.path) || err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
 	return o.failed(os.Remove(o.path))

@@ -51,7 +51,7 @@ func joined(parts []part) string {
 
 // progressParts are the pieces, in the order in which they stand.
 func progressParts(s engine.Snapshot, rate float64, now time.Time) []part {
-	done := doneRows(s.Counts)
+	done := doneRows(s)
 	onWire, retries, refusals := asking(s)
 	return []part{
 		{rowsOf(done, s), 100},
@@ -78,10 +78,12 @@ func asking(s engine.Snapshot) (onWire int, retries, refusals int64) {
 	return onWire, retries, refusals
 }
 
-// doneRows is how many of the rows that were read have ended. Where records are
-// split or merged, leaves are counted, and so it is a share of them.
-func doneRows(c engine.Counts) int64 {
-	ended := c.Delivered + c.Dropped + c.DroppedOnError + c.DeadLettered
+// doneRows is how many of the rows that were read have ended, or only wait to be
+// committed. Where records are split or merged, leaves are counted, and so it is a
+// share of them.
+func doneRows(s engine.Snapshot) int64 {
+	c := s.Counts
+	ended := max(s.Finished, c.Delivered+c.Dropped+c.DroppedOnError+c.DeadLettered)
 	leaves := c.Read + c.Made - c.Merged
 	if leaves == c.Read || leaves <= 0 {
 		return min(ended, c.Read)

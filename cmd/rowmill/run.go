@@ -168,7 +168,7 @@ func (a *app) getenv(name string) string {
 func progress(mode string, talk *screen) (show func(engine.Snapshot), every time.Duration) {
 	var speed pace
 	line := func(s engine.Snapshot, width int) string {
-		return progressLine(s, speed.at(s.Elapsed, doneRows(s.Counts)), time.Now(), width)
+		return progressLine(s, speed.at(s.Elapsed, doneRows(s)), time.Now(), width)
 	}
 	switch {
 	case mode == "none":

@@ -48,7 +48,11 @@ func reasonsText(reasons []engine.Reason) string {
 	var b strings.Builder
 	b.WriteString("\n")
 	for _, r := range reasons[:min(mostReasons, len(reasons))] {
-		text := printable(fmt.Sprintf("failed in %s (%s): %s", r.Stage, r.Code, r.Message))
+		such := ":"
+		if r.Count > 1 {
+			such = ", such as:" // the message is that of the first
+		}
+		text := printable(fmt.Sprintf("failed in %s (%s)%s %s", r.Stage, r.Code, such, r.Message))
 		fmt.Fprintf(&b, "  %s %s\n", humanize.Comma(r.Count), truncated(text, longestReason))
 	}
 	var rest int64
@@ -85,7 +89,7 @@ func rowsPerSecond(s engine.Summary) float64 {
 	if s.Elapsed <= 0 {
 		return 0
 	}
-	return float64(doneRows(s.Counts)) / s.Elapsed.Seconds()
+	return float64(doneRows(engine.Snapshot{Counts: s.Counts})) / s.Elapsed.Seconds()
 }
 
 // ending is how some of the leaves ended.

@@ -61,8 +61,8 @@ triage finished after 3m07s, 9.7 rows/s
   dead letters             9   in out/triage.dead.jsonl
   repeated keys            4   rows whose key an earlier row had
 
-  5 failed in label (length): cut off by max_tokens
-  2 failed in label (refusal): ` + strings.Repeat("no ", 70) + `no…
+  5 failed in label (length), such as: cut off by max_tokens
+  2 failed in label (refusal), such as: ` + strings.Repeat("no ", 67) + `no…
   1 failed in source (json): x
   1 failed for other reasons
 

@@ -28,6 +28,10 @@ type Snapshot struct {
 	Elapsed time.Duration
 	// Counts are the rows so far; while the run goes on they are a moment's view.
 	Counts Counts
+	// Finished is how many records have come to the end of the stages, or ended on
+	// the way; those among them that the sink has not committed are not counted as
+	// delivered yet.
+	Finished int64
 	// EstimatedRows is how many rows the source is thought to have; 0 if not known.
 	EstimatedRows int64
 	// Stages is how each stage stands.

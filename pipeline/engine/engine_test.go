@@ -321,7 +321,7 @@ func TestFullWindowNamesTheRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if got, want := run.Snapshot().Waiting, "0:7 in ask"; got != want {
+		if got, want := run.Snapshot().Waiting, "8 in ask"; got != want {
 			t.Errorf("waiting for %q, want %q", got, want)
 		}
 		if got := run.Snapshot().Stages[0].OnWire; got != 1 {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strconv"
 	"sync"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -131,5 +132,5 @@ func (o *order) waitingFor() string {
 	if place := s.origin.String(); place != "" {
 		return place
 	}
-	return s.ref.String()
+	return strconv.FormatUint(s.ref.Seq+1, 10)
 }

@@ -49,14 +49,14 @@ type run struct {
 type Execution struct{ run *run }
 
 // Start begins to run a pipeline. A ctx that is cancelled stops the run hard:
-// what is in flight is left unfinished; see [Execution.Stop] for the soft stop.
-// The error is a pipeline that cannot be run.
+// what is in flight is left unfinished, and the run fails with ctx's cause; see
+// [Execution.Stop] for the soft stop. The error is a pipeline that cannot be run.
 func Start(ctx context.Context, p pipeline.Pipeline, o Options) (*Execution, error) {
 	r, err := newRun(ctx, p, o)
 	if err != nil {
 		return nil, err
 	}
-	go r.main()
+	go r.main(ctx)
 	return &Execution{run: r}, nil
 }
 
@@ -165,7 +165,7 @@ func nameSteps(steps []pipeline.Step) []pipeline.Step {
 }
 
 // main runs the pipeline from probe to summary.
-func (r *run) main() {
+func (r *run) main(parent context.Context) {
 	defer close(r.finished)
 	defer r.abort()
 	if err := r.preflight(); err != nil {
@@ -180,6 +180,9 @@ func (r *run) main() {
 	}
 	r.mu.Unlock()
 	r.account()
+	if cause := context.Cause(parent); cause != nil && !r.stopped.Load() && r.cutShort() {
+		r.setFailure(fmt.Errorf("the run was cancelled: %w", cause))
+	}
 	r.summary = r.summarize()
 }
 
@@ -217,6 +220,11 @@ func (r *run) stream() {
 		r.dead.in.close()
 		<-r.dead.done
 	}
+}
+
+// cutShort reports whether rows were left unread or unfinished.
+func (r *run) cutShort() bool {
+	return !r.source.ended.Load() || r.tracker.ended[unfinished].Load() > 0
 }
 
 // release closes every component.

@@ -196,6 +196,10 @@ func TestAHangingSourceDelaysNoStop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(100 * time.Millisecond)
+		if s := run.Snapshot(); s.Finished != 1 || s.Counts.Delivered != 0 {
+			t.Errorf("before the commit %d are finished, %d delivered; want 1 and 0", s.Finished, s.Counts.Delivered)
+		}
 		time.Sleep(time.Minute)
 		began := time.Now()
 		run.Stop()
@@ -335,4 +339,27 @@ func TestOldDeadLetters(t *testing.T) {
 	if _, err := engine.Run(t.Context(), p, engine.Options{Fresh: true}); err != nil || dead.old || len(sink.committed) != 10 {
 		t.Errorf("fresh: error %v, old ones there %v, %d rows written", err, dead.old, len(sink.committed))
 	}
+}
+
+// TestACancelledRunHasFailed: a program must not take a run that was cut short
+// for one that is complete.
+func TestACancelledRunHasFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		gone := errors.New("the client has gone")
+		time.AfterFunc(time.Second, func() { cancel(gone) })
+		sink := &memory{}
+		s, err := engine.Run(ctx, pipeline.Pipeline{Source: numbers{rows: 1000, pause: 10 * time.Millisecond}, Sink: sink}, engine.Options{})
+		if !errors.Is(err, gone) {
+			t.Errorf("error %v, want the cause", err)
+		}
+		adds(t, s, sink, nil)
+
+		ctx, cancel = context.WithCancelCause(t.Context())
+		if _, err := engine.Run(ctx, pipeline.Pipeline{Source: numbers{rows: 10}, Sink: &memory{}}, engine.Options{}); err != nil {
+			t.Errorf("a run that was complete: %v", err)
+		}
+		cancel(nil)
+	})
 }

@@ -10,6 +10,7 @@ import (
 func (e *Execution) Snapshot() Snapshot {
 	r := e.run
 	s := Snapshot{Elapsed: time.Since(r.began), Counts: r.tracker.counts(), Draining: r.stopped.Load()}
+	s.Finished = r.tracker.arrived.Load() + s.Counts.Dropped + s.Counts.DroppedOnError + r.deadSoFar.Load()
 	s.EstimatedRows = r.estimate(s.Counts.Read)
 	for _, n := range r.stages {
 		s.Stages = append(s.Stages, n.snapshot())

@@ -117,7 +117,8 @@ func (l *loader) stage(p *pipeline.Pipeline, c captured, name string, in pipelin
 	}
 	built, ok := l.component(part, pipeline.Env{Name: name, Shape: in}).(pipeline.Stage)
 	if !ok {
-		return stagePart{captured: c, keys: keys}, pipeline.Shape{}
+		in.Closed = false // what is known of the fields that are there still holds
+		return stagePart{captured: c, keys: keys}, in
 	}
 	step.Stage = built
 	p.Steps = append(p.Steps, step)
