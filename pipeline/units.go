@@ -123,10 +123,10 @@ func (s Secret) String() string {
 // Format hides the secret from every verb, %d and %x too.
 func (s Secret) Format(f fmt.State, verb rune) {
 	if verb == 'q' || verb == 'v' && f.Flag('#') {
-		fmt.Fprint(f, s.GoString())
+		_, _ = fmt.Fprint(f, s.GoString())
 		return
 	}
-	fmt.Fprint(f, s.String())
+	_, _ = fmt.Fprint(f, s.String())
 }
 
 // GoString hides the secret from %#v.

@@ -134,12 +134,12 @@ func loop(tb testing.TB, url, in, out string, parallelism int) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	target, err := os.Create(out)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer target.Close()
+	defer func() { _ = target.Close() }()
 	w := bufio.NewWriterSize(target, 1<<16)
 	var lock sync.Mutex
 	lines := make(chan []byte, parallelism)
@@ -386,7 +386,7 @@ func TestConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	written, err := csv.NewReader(f).ReadAll()
 	if err != nil || len(written) != n+1 {
 		t.Errorf("%d lines written (%v), want %d", len(written), err, n+1)

@@ -54,7 +54,7 @@ func (w *window) skip(n int) {
 	w.take(n, int64(bytes.Count(w.buf[w.from:w.from+n], newline)))
 }
 
-var newline = []byte{'\n'}
+var newline = []byte{'\n'} //nolint:gochecknoglobals // bytes are no constant; nobody writes to it
 
 // more reads more bytes into the window, and reports whether there were any.
 func (w *window) more() bool {
