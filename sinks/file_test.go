@@ -65,32 +65,6 @@ func content(t testing.TB, path string) string {
 	return string(out)
 }
 
-func TestFileConformance(t *testing.T) {
-	t.Parallel()
-	in := []string{`{"a":1e400,"b":"x, \"y\""}`, `{"a": null,"b":" z"}`, `{"b":"","a":[1, 2]}`}
-	for name, want := range map[string]string{
-		"a.jsonl":     strings.Join(in, "\n") + "\n",
-		"a.json.gz":   strings.Join(in, "\n") + "\n",
-		"a.jsonl.zst": strings.Join(in, "\n") + "\n",
-		"a.csv":       "a,b\n1e400,\"x, \"\"y\"\"\"\n,\" z\"\n\"[1, 2]\",\n",
-		"a.tsv.gz":    "a\tb\n1e400\t\"x, \"\"y\"\"\"\n\t\" z\"\n[1, 2]\t\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			path := ""
-			pipelinetest.Sink(t, pipelinetest.SinkCase{
-				New: func(t *testing.T) pipeline.Sink {
-					path = filepath.Join(t.TempDir(), "new", name)
-					return newFile(t, sinks.FileConfig{Path: path}, pipeline.Env{})
-				},
-				Rows: in,
-				Read: func(t *testing.T) []string { return []string{content(t, path)} },
-				Want: []string{want},
-			})
-		})
-	}
-}
-
 func TestRowsAreThereAfterCommit(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"a.jsonl", "a.jsonl.gz", "a.jsonl.zst"} {
@@ -399,24 +373,6 @@ func TestNothingIsWrittenBeforeStart(t *testing.T) {
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the file is there")
 	}
-}
-
-func TestText(t *testing.T) {
-	t.Parallel()
-	path := ""
-	pipelinetest.Sink(t, pipelinetest.SinkCase{
-		New: func(t *testing.T) pipeline.Sink {
-			path = filepath.Join(t.TempDir(), "a.md")
-			s, err := sinks.NewText(sinks.TextConfig{Path: path, Template: "- {{.a}}"}, pipeline.Env{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
-		},
-		Rows: []string{`{"a":1.50}`, `{"a":"x"}`, `{"a":"é"}`},
-		Read: func(t *testing.T) []string { return []string{content(t, path)} },
-		Want: []string{"- 1.50\n- x\n- é\n"},
-	})
 }
 
 func TestTextTemplates(t *testing.T) {

@@ -3,35 +3,15 @@ package sinks_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sinks"
 )
 
 type row struct {
 	A int `json:"a"`
-}
-
-func TestFunc(t *testing.T) {
-	t.Parallel()
-	var got []string
-	pipelinetest.Sink(t, pipelinetest.SinkCase{
-		New: func(*testing.T) pipeline.Sink {
-			got = nil
-			return sinks.Func(func(_ context.Context, batch []row) error {
-				for _, r := range batch {
-					got = append(got, fmt.Sprintf(`{"a":%d}`, r.A))
-				}
-				return nil
-			})
-		},
-		Rows: []string{`{"a":1}`, `{"a":2}`, `{"a":3}`},
-		Read: func(*testing.T) []string { return got },
-	})
 }
 
 func TestFuncErrors(t *testing.T) {
@@ -68,24 +48,6 @@ func TestFuncErrors(t *testing.T) {
 	}
 }
 
-func TestChannel(t *testing.T) {
-	t.Parallel()
-	var values chan row
-	pipelinetest.Sink(t, pipelinetest.SinkCase{
-		New: func(*testing.T) pipeline.Sink {
-			values = make(chan row, 10)
-			return sinks.Channel(values)
-		},
-		Rows: []string{`{"a":1}`, `{"a":2}`, `{"a":3}`},
-		Read: func(*testing.T) (out []string) {
-			for v := range values { // ends, as the channel is closed
-				out = append(out, fmt.Sprintf(`{"a":%d}`, v.A))
-			}
-			return out
-		},
-	})
-}
-
 func TestChannelWaitsNoLongerThanTheRun(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -109,14 +71,4 @@ func TestARecordIsGivenAsACopy(t *testing.T) {
 	if string(records[0].AppendJSON(nil)) != `{"a":1}` || got.Ticket() != nil {
 		t.Errorf("the record is %s, the ticket %v", records[0].AppendJSON(nil), got.Ticket())
 	}
-}
-
-func TestDiscard(t *testing.T) {
-	t.Parallel()
-	pipelinetest.Sink(t, pipelinetest.SinkCase{
-		New:  func(*testing.T) pipeline.Sink { return sinks.Discard{} },
-		Rows: []string{`{"a":1}`, `{"a":2}`, `{"a":3}`},
-		Read: func(*testing.T) []string { return nil },
-		Want: []string{},
-	})
 }

@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,7 +17,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sources"
 )
 
@@ -79,52 +77,6 @@ func rows(ctx context.Context, s pipeline.Source, dir string) (out []string) {
 		}
 	}
 	return out
-}
-
-func TestFileConformance(t *testing.T) {
-	t.Parallel()
-	want := []string{`{"a":"1","b":"x"}`, `{"a":"2","b":"y"}`, `{"a":"3","b":""}`}
-	for name, c := range map[string]struct {
-		text       string
-		unreadable int
-	}{
-		"a.csv":      {"a,b\n1,x\n2\n2,y\n3,\n", 1},
-		"a.csv.gz":   {"a,b\r\n1,x\r\n2,y\r\n3,\r\n", 0},
-		"a.tsv":      {"a\tb\n1\tx\n2\ty\n\"3\t4\n3\t\n", 1},
-		"a.jsonl":    {"{\"a\":\"1\",\"b\":\"x\"}\n\n{\"a\":\"2\",\"b\":\"y\"}\n{\n{\"a\":\"3\",\"b\":\"\"}", 1},
-		"a.json":     {"[{\"a\":\"1\",\"b\":\"x\"},1,{\"a\":\"2\",\"b\":\"y\"},\n{\"a\":\"3\",\"b\":\"\"}]", 1},
-		"a.jsonl.gz": {"{\"a\":\"1\",\"b\":\"x\"}\n{\"a\":\"2\",\"b\":\"y\"}\n{\"a\":\"3\",\"b\":\"\"}\n", 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := folder(t, map[string]string{name: c.text})
-			pipelinetest.Source(t, pipelinetest.SourceCase{
-				New: func(t *testing.T) pipeline.Source {
-					return newFile(t, sources.FileConfig{Path: []string{filepath.Join(dir, name)}}, pipeline.Env{})
-				},
-				Want: want, Unreadable: c.unreadable,
-			})
-		})
-	}
-	t.Run("whole files", func(t *testing.T) {
-		t.Parallel()
-		dir := folder(t, map[string]string{"b.md": "B\n", "a/a.md": "A"})
-		pipelinetest.Source(t, pipelinetest.SourceCase{
-			New: func(t *testing.T) pipeline.Source {
-				return newFile(t, sources.FileConfig{Path: []string{dir + "/**/*.md"}, Format: "whole", Field: "body"}, pipeline.Env{})
-			},
-			Want: []string{fmt.Sprintf(`{"body":"A","path":%q}`, dir+"/a/a.md"), fmt.Sprintf(`{"body":"B\n","path":%q}`, dir+"/b.md")},
-		})
-	})
-	t.Run("standard input", func(t *testing.T) {
-		t.Parallel()
-		pipelinetest.Source(t, pipelinetest.SourceCase{
-			New: func(t *testing.T) pipeline.Source {
-				return newFile(t, sources.FileConfig{Path: []string{"-"}, Format: "lines"}, pipeline.Env{Stdin: strings.NewReader("a\nb\n")})
-			},
-			Want: []string{`{"text":"a"}`, `{"text":"b"}`},
-		})
-	})
 }
 
 func TestWhichFilesAreRead(t *testing.T) {

@@ -8,9 +8,9 @@ import (
 )
 
 // Seq is a source of a program's own values: what seq yields, as records (see
-// [pipeline.Encode]). An error that seq yields is the source's own: it ends the
-// run. A value that cannot be encoded ends it too. Where seq can be ranged over
-// once only, so can the source.
+// [pipeline.Encode]); of a record a copy. An error that seq yields is the source's
+// own: it ends the run. A value that cannot be encoded ends it too. Where seq can be
+// ranged over once only, so can the source.
 func Seq[T any](seq iter.Seq2[T, error]) pipeline.Source { return seqSource[T]{seq} }
 
 type seqSource[T any] struct{ seq iter.Seq2[T, error] }
@@ -23,7 +23,7 @@ func (s seqSource[T]) Records(ctx context.Context) iter.Seq2[*pipeline.Record, e
 			}
 			var r *pipeline.Record
 			if err == nil {
-				r, err = pipeline.Encode(v)
+				r, err = encode(v)
 			}
 			if err != nil {
 				yield(nil, err)
@@ -34,6 +34,16 @@ func (s seqSource[T]) Records(ctx context.Context) iter.Seq2[*pipeline.Record, e
 			}
 		}
 	}
+}
+
+// encode returns the record of a value. A record is taken as a copy: the run changes
+// its own, and the program may read the same ones again.
+func encode[T any](v T) (*pipeline.Record, error) {
+	r, err := pipeline.Encode(v)
+	if own, ok := any(v).(*pipeline.Record); ok && own != nil {
+		r = own.Child()
+	}
+	return r, err
 }
 
 // Slice is a source of the values of a slice.
@@ -63,7 +73,7 @@ func (s channelSource[T]) Records(ctx context.Context) iter.Seq2[*pipeline.Recor
 				if !open {
 					return
 				}
-				r, err := pipeline.Encode(v)
+				r, err := encode(v)
 				if !yield(r, err) || err != nil {
 					return
 				}

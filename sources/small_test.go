@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sources"
 )
 
@@ -23,20 +22,13 @@ func value(t *testing.T, json string) pipeline.Value {
 
 func TestValues(t *testing.T) {
 	t.Parallel()
-	make := func(t *testing.T) pipeline.Source {
-		t.Helper()
-		s, err := sources.NewValues(sources.ValuesConfig{Rows: []pipeline.Value{
-			value(t, `{"b":1e400,"a":null}`), value(t, `"text"`), value(t, `[1,2]`),
-		}}, pipeline.Env{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+	s, err := sources.NewValues(sources.ValuesConfig{Rows: []pipeline.Value{
+		value(t, `{"b":1e400,"a":null}`), value(t, `"text"`), value(t, `[1,2]`),
+	}}, pipeline.Env{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	pipelinetest.Source(t, pipelinetest.SourceCase{
-		New: make, Want: []string{`{"b":1e400,"a":null}`, `{"value":"text"}`, `{"value":[1,2]}`},
-	})
-	if got, want := make(t).(pipeline.Shaper).Shape(pipeline.Shape{}).Names(), []string{"b", "a", "value"}; !slices.Equal(got, want) {
+	if got, want := s.Shape(pipeline.Shape{}).Names(), []string{"b", "a", "value"}; !slices.Equal(got, want) {
 		t.Errorf("fields %v, want %v", got, want)
 	}
 	if _, err := sources.NewValues(sources.ValuesConfig{}, pipeline.Env{}); err == nil {
@@ -48,32 +40,6 @@ func to(n int64) *int64 { return &n }
 
 func TestRange(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct {
-		name   string
-		config sources.RangeConfig
-		want   []string
-	}{
-		{"up", sources.RangeConfig{From: 1, To: to(3), Step: 1, Field: "i"}, []string{`{"i":1}`, `{"i":2}`, `{"i":3}`}},
-		{"down", sources.RangeConfig{From: 1, To: to(-2), Step: -1, Field: "n"}, []string{`{"n":1}`, `{"n":0}`, `{"n":-1}`, `{"n":-2}`}},
-		{"a step that does not meet the end", sources.RangeConfig{From: 0, To: to(10), Step: 4, Field: "i"}, []string{`{"i":0}`, `{"i":4}`, `{"i":8}`}},
-		{"so many", sources.RangeConfig{From: 5, Count: to(3), Step: -2, Field: "i"}, []string{`{"i":5}`, `{"i":3}`, `{"i":1}`}},
-		{"the whole range of numbers", sources.RangeConfig{From: math.MinInt64, To: to(math.MaxInt64), Step: math.MaxInt64, Field: "i"}, []string{`{"i":-9223372036854775808}`, `{"i":-1}`, `{"i":9223372036854775806}`}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			pipelinetest.Source(t, pipelinetest.SourceCase{New: func(t *testing.T) pipeline.Source {
-				t.Helper()
-				s, err := sources.NewRange(tc.config, pipeline.Env{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, total := s.Progress(); total != int64(len(tc.want)) {
-					t.Errorf("%d rows in all, want %d", total, len(tc.want))
-				}
-				return s
-			}, Want: tc.want})
-		})
-	}
 	for name, c := range map[string]sources.RangeConfig{
 		"no end":      {From: 1, Step: 1, Field: "i"},
 		"two ends":    {From: 1, To: to(2), Count: to(2), Step: 1, Field: "i"},
@@ -93,27 +59,6 @@ func TestRange(t *testing.T) {
 type ticket struct {
 	ID   int    `json:"id"`
 	Text string `json:"text,omitempty"`
-}
-
-func TestGoSources(t *testing.T) {
-	t.Parallel()
-	tickets := []ticket{{1, "a"}, {2, ""}, {3, "c"}}
-	want := []string{`{"id":1,"text":"a"}`, `{"id":2}`, `{"id":3,"text":"c"}`}
-	t.Run("slice", func(t *testing.T) {
-		t.Parallel()
-		pipelinetest.Source(t, pipelinetest.SourceCase{New: func(*testing.T) pipeline.Source { return sources.Slice(tickets) }, Want: want})
-	})
-	t.Run("channel", func(t *testing.T) {
-		t.Parallel()
-		pipelinetest.Source(t, pipelinetest.SourceCase{New: func(*testing.T) pipeline.Source {
-			c := make(chan ticket, len(tickets))
-			for _, v := range tickets {
-				c <- v
-			}
-			close(c)
-			return sources.Channel(c)
-		}, Want: want})
-	})
 }
 
 func TestSeqFails(t *testing.T) {

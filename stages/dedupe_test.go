@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/stages"
 )
 
@@ -53,16 +52,6 @@ func TestDedupe(t *testing.T) {
 	config.By = []string{"a", "bb + 1"}
 	_, err = stages.NewDedupe(config, csv("a", "b"))
 	expectProblems(t, err, `by[1]@0: there is no field "bb"; did you mean b?`)
-	pipelinetest.Stage(t, pipelinetest.StageCase{
-		New: func(t *testing.T) pipeline.Stage {
-			config := defaults()
-			config.By = []string{"n"}
-			return stage[*stages.Dedupe](t)(stages.NewDedupe(config, pipeline.Env{}))
-		},
-		Rows:    []string{`{"n":1}`, `{"n":2}`, `{"n":1}`, `{"n":3}`},
-		Want:    []string{`{"n":1}`, `{"n":2}`, `{"n":3}`},
-		Failing: []string{`{"m":1}`},
-	})
 }
 
 func TestDedupeWhenFull(t *testing.T) {

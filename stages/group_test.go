@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/stages"
 )
 
@@ -35,13 +34,6 @@ func TestGroup(t *testing.T) {
 	}
 	_, err := stages.NewGroup(stages.GroupConfig{Wait: -1}, pipeline.Env{})
 	expectProblems(t, err, "size@0: must be at least 1", "wait@0: must not be negative", "as@0: needs the name")
-	pipelinetest.Stage(t, pipelinetest.StageCase{
-		New: func(t *testing.T) pipeline.Stage {
-			return stage[*stages.Group](t)(stages.NewGroup(stages.GroupConfig{Size: 2, As: "items"}, pipeline.Env{}))
-		},
-		Rows: []string{`{"n":1}`, `{"n":2}`, `{"n":3}`},
-		Want: []string{`{"items":[{"n":1},{"n":2}]}`, `{"items":[{"n":3}]}`},
-	})
 }
 
 func TestUngroup(t *testing.T) {
@@ -83,12 +75,4 @@ func TestUngroup(t *testing.T) {
 	if got := stage[*stages.Ungroup](t)(stages.NewUngroup(zip, pipeline.Env{})).Shape(csv("items").Shape); shapeOf(got) != "answer:0 …" {
 		t.Errorf("the shape is %s", shapeOf(got))
 	}
-	pipelinetest.Stage(t, pipelinetest.StageCase{
-		New: func(t *testing.T) pipeline.Stage {
-			return stage[*stages.Ungroup](t)(stages.NewUngroup(plain, pipeline.Env{}))
-		},
-		Rows:    []string{`{"items":[{"n":1},{"n":2}]}`, `{"items":[]}`, `{"items":[{"n":3}],"x":1}`},
-		Want:    []string{`{"n":1}`, `{"n":2}`, `{"n":3,"x":1}`},
-		Failing: []string{`{"items":1}`, `{"items":[1]}`},
-	})
 }

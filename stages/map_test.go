@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/stages"
 )
 
@@ -40,14 +39,6 @@ func TestMap(t *testing.T) {
 			}
 		})
 	}
-	pipelinetest.Stage(t, pipelinetest.StageCase{
-		New: func(t *testing.T) pipeline.Stage {
-			return stage[*stages.Map](t)(stages.NewMap(stages.MapConfig{Set: pipeline.Pairs{{Key: "m", Value: "n * 2"}}, Drop: []string{"x"}}, pipeline.Env{}))
-		},
-		Rows:    []string{`{"n":1}`, `{"n":2.5,"x":1}`},
-		Want:    []string{`{"n":1,"m":2}`, `{"n":2.5,"m":5}`},
-		Failing: []string{`{"m":2}`, `{"n":"2"}`},
-	})
 }
 
 func TestMapMistakes(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/stages"
 )
 
@@ -36,14 +35,6 @@ func TestSplitList(t *testing.T) {
 			}
 		})
 	}
-	pipelinetest.Stage(t, pipelinetest.StageCase{
-		New: func(t *testing.T) pipeline.Stage {
-			return stage[*stages.Split](t)(stages.NewSplit(stages.SplitConfig{Field: "l"}, pipeline.Env{}))
-		},
-		Rows:    []string{`{"l":[1,2],"x":1}`, `{"l":[]}`, `{"l":[3]}`},
-		Want:    []string{`{"l":1,"x":1}`, `{"l":2,"x":1}`, `{"l":3}`},
-		Failing: []string{`{"l":1}`, `{"x":1}`},
-	})
 }
 
 func TestSplitMistakes(t *testing.T) {

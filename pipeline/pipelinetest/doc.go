@@ -9,20 +9,20 @@
 //			Want: []string{`{"text":"A"}`, `{"text":"B"}`},
 //		})
 //	}
+//
+// Each law is a subtest. Run them with -race: some laws are about components that
+// are used from several goroutines.
 package pipelinetest
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
-
-// patience is how long a component may take to notice that it is to stop.
-const patience = 5 * time.Second
 
 // Record returns the record of a JSON object.
 func Record(t testing.TB, object string) *pipeline.Record {
@@ -35,17 +35,25 @@ func Record(t testing.TB, object string) *pipeline.Record {
 }
 
 // Rows is a source of records given as JSON objects.
-func Rows(t testing.TB, objects []string) pipeline.Source { return rows{t, objects} }
-
-type rows struct {
-	t       testing.TB
-	objects []string
+func Rows(t testing.TB, objects []string) pipeline.Source {
+	t.Helper()
+	for _, o := range objects {
+		Record(t, o)
+	}
+	return rows(objects)
 }
+
+type rows []string
 
 func (s rows) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 	return func(yield func(*pipeline.Record, error) bool) {
-		for _, o := range s.objects {
-			if ctx.Err() != nil || !yield(Record(s.t, o), nil) {
+		for i, o := range s {
+			r, err := pipeline.ParseRecord([]byte(o))
+			if err != nil {
+				yield(nil, fmt.Errorf("row %d: %w", i, err))
+				return
+			}
+			if ctx.Err() != nil || !yield(r, nil) {
 				return
 			}
 		}
@@ -86,19 +94,4 @@ func (m *Memory) Rows() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.committed
-}
-
-// within fails the test if f does not return in time.
-func within(t *testing.T, what string, f func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		t.Fatalf("%s did not return within %v", what, patience)
-	}
 }
