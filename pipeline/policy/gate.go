@@ -12,28 +12,25 @@ import (
 
 // gate is the one place where the turns of a stage wait. A turn first rests until
 // a time of its own (backoff, Retry-After, a cool-down of the other end), and then
-// queues, first come first served, for what it shares with the others: now the
-// breaker. Further conditions (slots, requests, tokens, budget) belong into blocked,
-// take and settle: all are asked before any is taken, under one lock, so that
-// nothing is held while waiting.
+// queues, first come first served, for what it shares with the others: the breaker,
+// a slot, the limits. All are asked before any is taken, under one lock, so that
+// nothing is held while waiting: a slot is taken for the time on the wire only.
 type gate struct {
 	stop     <-chan struct{}
 	maxPause time.Duration
 	spread   time.Duration // the jitter on top of a cool-down
 
-	mu      sync.Mutex
-	breaker breaker
-	cooling time.Time // nothing is sent before; never moves back
-	tickets int64
-	resting queue // the earliest first
-	ready   queue // the first come first
-	timer   *time.Timer
-	wake    time.Time // what the timer is set to; zero if it is not
+	mu       sync.Mutex
+	endpoint endpoint
+	tickets  int64
+	resting  queue // the earliest first
+	ready    queue // the first come first
+	timer    *time.Timer
+	wake     time.Time // what the timer is set to; zero if it is not
 
 	trouble time.Time // since when there was nothing but pauses; zero if there are none
 	lastErr error     // the last failure or refusal
 
-	inFlight                    int
 	attempts, retries, refusals int64
 	ledger                      ledger
 }
@@ -50,7 +47,9 @@ type waiter struct {
 	admitted chan error // of size 1, so that the gate never waits for a waiter
 	in       *queue     // where it stands; nil if it is not waiting
 	index    int
-	pass     pass
+
+	pass        pass
+	reservation reservation
 }
 
 // enter returns nil when an attempt may be made; [gate.settle] must follow. Else
@@ -64,12 +63,13 @@ func (g *gate) enter(ctx context.Context, w *waiter) error {
 		g.tickets++
 		w.ticket = g.tickets
 	}
-	if g.clear(w) {
-		g.take(w)
+	now := time.Now()
+	g.ledger.book(now)
+	if g.clear(w) && g.pass(w, now) {
 		g.mu.Unlock()
 		return nil
 	}
-	g.join(w)
+	g.join(w, now)
 	g.mu.Unlock()
 	return g.wait(ctx, w)
 }
@@ -86,24 +86,23 @@ func (g *gate) stopped(ctx context.Context) error {
 	}
 }
 
-// clear reports that there is nothing whatever to wait for, without a look at the
-// clock.
+// clear reports that nothing and nobody is before w.
 func (g *gate) clear(w *waiter) bool {
-	return w.rest.IsZero() && g.cooling.IsZero() && len(g.ready.list) == 0 && g.breaker.closed()
+	return w.rest.IsZero() && g.endpoint.cooling.IsZero() && len(g.ready.list) == 0
 }
 
-func (g *gate) join(w *waiter) {
-	now := time.Now()
-	g.ledger.book(now)
+func (g *gate) join(w *waiter, now time.Time) {
 	w.admitted = make(chan error, 1)
-	w.spread = jitter(g.spread)
+	if w.spread = 0; !g.endpoint.paced() { // a pace spreads by itself, and loses no time
+		w.spread = jitter(g.spread)
+	}
 	g.queue(w, now)
 	g.admit(now)
 }
 
 // queue puts w where it has to wait first.
 func (g *gate) queue(w *waiter, now time.Time) {
-	if until := g.cooling.Add(w.spread); g.cooling.After(now) && until.After(w.rest) {
+	if until := g.endpoint.cooling.Add(w.spread); g.endpoint.cooling.After(now) && until.After(w.rest) {
 		w.rest, w.why = until, retryAfter
 	}
 	if w.rest.After(now) {
@@ -150,6 +149,7 @@ func (g *gate) leave(w *waiter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
+	g.ledger.book(now)
 	if w.in == nil { // let through, or failed, in the same moment
 		select {
 		case err := <-w.admitted:
@@ -158,9 +158,9 @@ func (g *gate) leave(w *waiter) {
 			}
 		default: // taken by wait already
 		}
-		g.untake(w)
+		g.endpoint.release(w)
+		g.count(w, -1)
 	} else {
-		g.ledger.book(now)
 		g.dequeue(w)
 	}
 	g.admit(now)
@@ -175,14 +175,14 @@ func (g *gate) admit(now time.Time) {
 	g.wakeRested(now)
 	for len(g.ready.list) > 0 {
 		first := g.ready.list[0]
-		why, until, blocked := g.blocked(first, now)
-		if blocked {
+		why, until, ok := g.endpoint.admit(first, now)
+		if !ok {
 			g.ledger.why = why
 			g.arm(now, until)
 			return
 		}
 		g.dequeue(first)
-		g.take(first)
+		g.count(first, 1)
 		first.admitted <- nil
 	}
 	g.arm(now, time.Time{})
@@ -196,8 +196,8 @@ func (g *gate) wakeRested(now time.Time) {
 		g.dequeue(w)
 		g.queue(w, now)
 	}
-	if !g.cooling.After(now) {
-		g.cooling = time.Time{}
+	if !g.endpoint.cooling.After(now) {
+		g.endpoint.cooling = time.Time{}
 		return
 	}
 	for len(g.ready.list) > 0 {
@@ -207,32 +207,21 @@ func (g *gate) wakeRested(now time.Time) {
 	}
 }
 
-// blocked reports whether w, the first in the queue, has to wait: for what, and
-// until when; the zero time if only an event can tell. Limits will need what w asks.
-func (g *gate) blocked(_ *waiter, now time.Time) (why cause, until time.Time, blocked bool) {
-	if until, ok := g.breaker.open(now); !ok {
-		return away, until, true
+// pass lets w through if it may go.
+func (g *gate) pass(w *waiter, now time.Time) bool {
+	_, _, ok := g.endpoint.admit(w, now)
+	if ok {
+		g.count(w, 1)
 	}
-	return 0, time.Time{}, false
+	return ok
 }
 
-// take lets w through.
-func (g *gate) take(w *waiter) {
-	w.pass = g.breaker.take()
-	g.inFlight++
-	g.attempts++
+// count notes that w was let through (1), or after all was not (-1).
+func (g *gate) count(w *waiter, n int) {
+	g.ledger.onWire += n
+	g.attempts += int64(n)
 	if w.retry {
-		g.retries++
-	}
-}
-
-// untake undoes take, for an attempt that was not made.
-func (g *gate) untake(w *waiter) {
-	g.breaker.settle(w.pass, void)
-	g.inFlight--
-	g.attempts--
-	if w.retry {
-		g.retries--
+		g.retries += int64(n)
 	}
 }
 
@@ -241,10 +230,13 @@ func (g *gate) untake(w *waiter) {
 func (g *gate) settle(w *waiter, o outcome, err error, cool time.Duration) (opened, closed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.inFlight--
-	was := g.breaker.closed()
-	current := g.breaker.settle(w.pass, o)
-	opened, closed = was && !g.breaker.closed(), !was && g.breaker.closed()
+	now := time.Now()
+	g.ledger.book(now)
+	g.ledger.onWire--
+	was := g.endpoint.breaker.closed()
+	current := g.endpoint.settle(w, o)
+	is := g.endpoint.breaker.closed()
+	opened, closed = was && !is, !was && is
 	switch {
 	case o == answered && current:
 		g.trouble = time.Time{}
@@ -254,13 +246,27 @@ func (g *gate) settle(w *waiter, o outcome, err error, cool time.Duration) (open
 	case o == failed:
 		g.suffer(err, opened)
 	}
-	if cool > 0 { // a later cool-down never shortens an earlier one
-		g.cooling = later(g.cooling, time.Now().Add(cool))
+	if cool > 0 {
+		g.endpoint.cool(now.Add(cool))
 	}
 	if g.waiting() > 0 {
-		g.admit(time.Now())
+		g.admit(now)
 	}
 	return opened, closed
+}
+
+// observe takes in what an attempt on the wire learned.
+func (g *gate) observe(w *waiter, o Observation) {
+	if g.endpoint.limiter == nil {
+		return
+	}
+	now := time.Now()
+	g.endpoint.limiter.observe(&w.reservation, o, now)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiting() > 0 {
+		g.admit(now)
+	}
 }
 
 // suffer notes a failure, and that there is trouble from now on, if there is.
@@ -291,21 +297,6 @@ func (g *gate) lost(now time.Time) bool {
 func (g *gate) outage(now time.Time) error {
 	return pipeline.Fatal("outage", fmt.Errorf("nothing has succeeded for %s (max_pause): last error: %w",
 		pipeline.Duration(now.Sub(g.trouble).Truncate(time.Second)), g.lastErr))
-}
-
-// paused returns why nothing is sent, "" if something is, and until when.
-func (g *gate) paused(now time.Time) (why string, until time.Time) {
-	_, code := pipeline.Classify(g.lastErr)
-	if again, ok := g.breaker.open(now); !g.breaker.closed() {
-		if ok || again.Before(g.cooling) {
-			again = g.cooling
-		}
-		return "keeps failing (" + code + ")", again
-	}
-	if g.cooling.After(now) {
-		return "asked to wait (" + code + ")", g.cooling
-	}
-	return "", time.Time{}
 }
 
 func (g *gate) failAll(err error) {

@@ -251,7 +251,7 @@ func TestLateAnswersDoNotProbe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				s, start := setup(), time.Now()
+				s, start := setup(parallelism(20)), time.Now()
 				for range 4 {
 					go func() {
 						_, _, _ = one(t.Context(), s, func(_ context.Context, a *policy.Attempt) (string, error) {

@@ -77,8 +77,12 @@ func (s *script) send(context.Context, *policy.Attempt) (string, error) {
 
 // one makes one call of one turn.
 func one(ctx context.Context, s *policy.Stage, send func(context.Context, *policy.Attempt) (string, error)) (string, int, error) {
+	return sized(ctx, s, policy.Ask{}, send)
+}
+
+func sized(ctx context.Context, s *policy.Stage, ask policy.Ask, send func(context.Context, *policy.Attempt) (string, error)) (string, int, error) {
 	ctx, call := s.Begin(ctx)
-	out, err := policy.Turn(ctx, policy.Ask{}, send)
+	out, err := policy.Turn(ctx, ask, send)
 	return out, call.Attempts(), err
 }
 
@@ -240,6 +244,14 @@ func TestRetryAfterIsAFloor(t *testing.T) {
 
 // workers runs n workers over rows turns of send and returns the errors.
 func workers(ctx context.Context, s *policy.Stage, n, rows int, send func(row int) func(context.Context, *policy.Attempt) (string, error)) []error {
+	return each(n, rows, func(row int) error {
+		_, _, err := one(ctx, s, send(row))
+		return err
+	})
+}
+
+// each has n workers work on rows and returns the errors.
+func each(n, rows int, work func(row int) error) []error {
 	errs := make([]error, rows)
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -250,7 +262,7 @@ func workers(ctx context.Context, s *policy.Stage, n, rows int, send func(row in
 				if row >= rows {
 					return
 				}
-				_, _, errs[row] = one(ctx, s, send(row))
+				errs[row] = work(row)
 			}
 		})
 	}

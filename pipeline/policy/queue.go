@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"container/heap"
-	"time"
-)
+import "container/heap"
 
 // queue is a heap of waiters.
 type queue struct {
@@ -56,35 +53,4 @@ func (q *queue) Pop() any {
 	q.list[last] = nil
 	q.list = q.list[:last]
 	return w
-}
-
-// cause is what a turn waits for.
-type cause uint8
-
-const (
-	backoff    cause = iota // the pause after a failure or refusal
-	retryAfter              // the pause the other end asked for
-	away                    // the other end: the breaker is open
-	causes
-)
-
-// ledger adds up the waiting times by cause. It counts who waits for what and
-// multiplies by the time that passes, so that nobody has to keep a clock.
-type ledger struct {
-	booked  time.Time
-	resting [causes]int // how many rest, by cause
-	ready   int         // how many queue,
-	why     cause       // all of them for the same thing
-	waits   [causes]time.Duration
-}
-
-// book adds the time since the last booking. Every change of the counts comes
-// after one.
-func (l *ledger) book(now time.Time) {
-	passed := now.Sub(l.booked)
-	l.booked = now
-	for c, n := range l.resting {
-		l.waits[c] += time.Duration(n) * passed
-	}
-	l.waits[l.why] += time.Duration(l.ready) * passed
 }

@@ -25,6 +25,8 @@ type step struct {
 type trial struct {
 	workers, attempts int
 	noBreaker         bool
+	perMinute         policy.Rate // of requests; 0 for no limiter
+	slots             int
 	stop, cancel      time.Duration // 0 for never
 	rows              [][]step
 }
@@ -45,6 +47,8 @@ func drawTrial(t *rapid.T) trial {
 		workers:   rapid.IntRange(1, 40).Draw(t, "workers"),
 		attempts:  rapid.IntRange(1, 4).Draw(t, "attempts"),
 		noBreaker: rapid.Bool().Draw(t, "no breaker"),
+		perMinute: rapid.SampledFrom([]policy.Rate{0, 30, 600, 6000}).Draw(t, "requests a minute"),
+		slots:     rapid.IntRange(1, 40).Draw(t, "slots"),
 		stop:      max(0, millis(60000).Draw(t, "stop")-30*time.Second),
 		cancel:    max(0, millis(90000).Draw(t, "cancel")-45*time.Second),
 		rows:      rapid.SliceOfN(rapid.SliceOfN(one, 0, 12), 1, 60).Draw(t, "rows"),
@@ -54,7 +58,7 @@ func drawTrial(t *rapid.T) trial {
 // played is what became of one row's turn.
 type played struct {
 	sent, refused, onWire int
-	waited                time.Duration
+	wire, waited          time.Duration
 	err                   error
 }
 
@@ -100,16 +104,19 @@ func (tr trial) play(ctx context.Context, s *policy.Stage, steps []step) (p play
 			return "", nil
 		}
 	})
-	p.onWire, p.waited, p.err = n, time.Since(start)-wire, err
+	p.onWire, p.wire, p.waited, p.err = n, wire, time.Since(start)-wire, err
 	return p
 }
 
 // run plays a trial and returns what is wrong with it.
 func (tr trial) run(ctx context.Context) error {
 	stop := make(chan struct{})
-	s := setup(parallelism(tr.workers), attempts(tr.attempts), stopOn(stop), func(s *policy.Settings) {
+	s := setup(parallelism(tr.slots), attempts(tr.attempts), stopOn(stop), func(s *policy.Settings) {
 		s.Breaker.Off = tr.noBreaker
 		s.Timeout = 5 * time.Second
+		if tr.perMinute > 0 {
+			s.Limiter = policy.NewLimiter(policy.RateLimit{RequestsPerMinute: tr.perMinute})
+		}
 	})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -138,10 +145,11 @@ func (tr trial) run(ctx context.Context) error {
 }
 
 func (tr trial) check(got policy.Snapshot, results []played) error {
-	var waited time.Duration
+	var waited, wire time.Duration
 	var sent, refused int
 	for i, r := range results {
 		waited += r.waited
+		wire += r.wire
 		sent += r.sent
 		refused += r.refused
 		if r.sent != r.onWire {
@@ -154,8 +162,11 @@ func (tr trial) check(got policy.Snapshot, results []played) error {
 			return fmt.Errorf("row %d: %w", i, err)
 		}
 	}
-	if sum := got.Waits.Backoff + got.Waits.RetryAfter + got.Waits.Breaker; sum != waited {
+	if sum := got.Waits.Backoff + got.Waits.RetryAfter + got.Waits.Breaker + got.Waits.Slot + got.Waits.Limiter; sum != waited {
 		return fmt.Errorf("the causes add up to %s, waited was %s: %+v", sum, waited, got.Waits)
+	}
+	if got.OnWire != wire {
+		return fmt.Errorf("%s on the wire, want %s", got.OnWire, wire)
 	}
 	if got.InFlight != 0 || got.Waiting != 0 || int(got.Attempts) != sent || int(got.Refusals) != refused {
 		return fmt.Errorf("got %+v, want %d attempts, %d refusals, nothing left", got, sent, refused)

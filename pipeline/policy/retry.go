@@ -42,6 +42,7 @@ func newRetry() retrypolicy.RetryPolicy[*turn] {
 // would throw away the answer to an attempt that ends as its context does.
 func (c *Call) turn(ctx context.Context, ask Ask, send func(context.Context, *Attempt) error) error {
 	t := &turn{stage: c.stage, call: c, ctx: ctx, send: send, waiter: waiter{ask: ask}}
+	t.attempt.gate, t.attempt.waiter = &c.stage.gate, &t.waiter
 	c.stage.enter()
 	defer c.stage.leave()
 	_, err := failsafe.With[*turn](c.stage.retry, t).Get(t.once)
@@ -101,6 +102,7 @@ func (t *turn) afterRefusal(err error, after time.Duration) bool {
 	}
 	t.refusals++
 	t.waiter.retry = false
+	t.waiter.ask.refused++ // it may have been taken for too small
 	t.rest(after, t.refusals)
 	return true
 }
@@ -109,7 +111,7 @@ func (t *turn) afterFailure(err error, after time.Duration) bool {
 	if known(err).ForAll && t.tooLong(err, after) {
 		return false
 	}
-	t.refusals = 0
+	t.refusals, t.waiter.ask.refused = 0, 0
 	t.waiter.retry = true
 	if t.waiter.pass.probe { // it was not this row that failed; the next probe is another's
 		t.waiter.ticket = 0

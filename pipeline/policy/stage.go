@@ -19,6 +19,9 @@ type Settings struct {
 	// waits in it gets [pipeline.ErrStopped] at once. Nil never stops; a stage that
 	// only computes wants nil, so that what is already paid for flows on.
 	Stop <-chan struct{}
+	// Limiter paces the requests, by the limits of the other end; stages that ask the
+	// same one share it. Nil paces nothing.
+	Limiter *Limiter
 	// Logger gets the stacks of panics and the pauses; nil discards.
 	Logger *slog.Logger
 	// Rows is how many rows the run has so far, for the retry budget; nil counts the
@@ -79,7 +82,7 @@ func New(s Settings) *Stage {
 	g := &stage.gate
 	g.stop, g.maxPause, g.spread = s.Stop, s.Breaker.MaxPause, s.Retry.Backoff
 	g.resting.less, g.ready.less = byRest, byTicket
-	g.breaker.setUp(s.StepOptions)
+	g.endpoint.setUp(s)
 	return stage
 }
 
@@ -125,6 +128,10 @@ type Waits struct {
 	RetryAfter time.Duration
 	// Breaker is the pause while the other end is away.
 	Breaker time.Duration
+	// Slot is until fewer requests were on the wire.
+	Slot time.Duration
+	// Limiter is until the limits of the other end allowed more.
+	Limiter time.Duration
 }
 
 // Snapshot is how a stage's policies stand.
@@ -142,6 +149,11 @@ type Snapshot struct {
 	PausedUntil time.Time
 	// Waits are the waiting times so far, those of present waiters included.
 	Waits Waits
+	// OnWire is the time that requests spent on the wire, added up over all of them,
+	// those that still are included. With Waits it is where the time of the turns went.
+	OnWire time.Duration
+	// Limits are the limits by which requests are paced.
+	Limits []FoundLimit
 }
 
 // Snapshot returns how the policies stand now.
@@ -153,9 +165,16 @@ func (s *Stage) Snapshot() Snapshot {
 	g.ledger.book(now)
 	shot := Snapshot{
 		Attempts: g.attempts, Retries: g.retries, Refusals: g.refusals,
-		InFlight: g.inFlight, Waiting: g.waiting(),
-		Waits: Waits{Backoff: g.ledger.waits[backoff], RetryAfter: g.ledger.waits[retryAfter], Breaker: g.ledger.waits[away]},
+		InFlight: g.endpoint.inFlight, Waiting: g.waiting(),
+		Waits: Waits{
+			Backoff: g.ledger.waits[backoff], RetryAfter: g.ledger.waits[retryAfter], Breaker: g.ledger.waits[away],
+			Slot: g.ledger.waits[slot], Limiter: g.ledger.waits[limited],
+		},
+		OnWire: g.ledger.wire,
 	}
-	shot.Paused, shot.PausedUntil = g.paused(now)
+	if g.endpoint.limiter != nil {
+		shot.Limits = g.endpoint.limiter.found()
+	}
+	shot.Paused, shot.PausedUntil = g.endpoint.paused(g.lastErr, now)
 	return shot
 }

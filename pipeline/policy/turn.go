@@ -1,5 +1,5 @@
 // Package policy puts a stage's requests under its policies: retries, the gate
-// (all waiting: backoff, Retry-After, the breaker), deadlines, recovered panics.
+// (all waiting: backoff, Retry-After, the breaker, slots, limits), deadlines, recovered panics.
 // The order is retry(gate(deadline(recover(send)))).
 package policy
 
@@ -10,12 +10,17 @@ import "context"
 type Ask struct {
 	// InputTokens and OutputTokens are estimates.
 	InputTokens, OutputTokens int
+
+	refused int // how often, in a row
 }
 
 // Attempt is one request on the wire.
 type Attempt struct {
 	// Number counts the requests of the turn, from 1, refused ones included.
 	Number int
+
+	gate   *gate // nil if nobody wants to know what is observed
+	waiter *waiter
 }
 
 // Turn puts one question under the policies of the stage whose call ctx is. send

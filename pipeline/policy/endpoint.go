@@ -1,0 +1,81 @@
+package policy
+
+import (
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// endpoint is the other end as the gate sees it: whether it is there, how many
+// requests it gets at once, and how fast. All under the gate's lock, but for the
+// limiter, which others may share and which has its own.
+type endpoint struct {
+	breaker  breaker
+	slots    int
+	limiter  *Limiter  // nil if nothing paces
+	cooling  time.Time // nothing is sent before; never moves back
+	inFlight int
+}
+
+func (e *endpoint) setUp(s Settings) {
+	e.breaker.setUp(s.StepOptions)
+	e.slots = max(1, s.Parallelism)
+	e.limiter = s.Limiter
+}
+
+// admit lets w through, or says what it has to wait for, and until when; the zero
+// time if only an event can tell. All is asked before anything is taken.
+func (e *endpoint) admit(w *waiter, now time.Time) (why cause, until time.Time, ok bool) {
+	if until, ok := e.breaker.open(now); !ok {
+		return away, until, false
+	}
+	if e.inFlight >= e.slots {
+		return slot, time.Time{}, false
+	}
+	if e.limiter != nil {
+		if until, ok := e.limiter.reserve(&w.reservation, w.ask, now); !ok {
+			return limited, until, false
+		}
+	}
+	w.pass = e.breaker.take()
+	e.inFlight++
+	return 0, time.Time{}, true
+}
+
+// release undoes admit, for an attempt that was not made.
+func (e *endpoint) release(w *waiter) {
+	e.breaker.settle(w.pass, void)
+	e.inFlight--
+	if e.limiter != nil {
+		e.limiter.refund(&w.reservation)
+	}
+}
+
+// settle ends an attempt. It reports whether it speaks for the present state of the
+// breaker.
+func (e *endpoint) settle(w *waiter, o outcome) (current bool) {
+	e.inFlight--
+	return e.breaker.settle(w.pass, o)
+}
+
+// paced reports that there is a limit by which requests are paced.
+func (e *endpoint) paced() bool { return e.limiter != nil && e.limiter.paces() }
+
+// cool has everybody wait. A later cool-down never shortens an earlier one.
+func (e *endpoint) cool(until time.Time) { e.cooling = later(e.cooling, until) }
+
+// paused returns why nothing is sent, "" if something is, and until when. last is
+// the last failure or refusal.
+func (e *endpoint) paused(last error, now time.Time) (why string, until time.Time) {
+	_, code := pipeline.Classify(last)
+	if again, ok := e.breaker.open(now); !e.breaker.closed() {
+		if ok || again.Before(e.cooling) {
+			again = e.cooling
+		}
+		return "keeps failing (" + code + ")", again
+	}
+	if e.cooling.After(now) {
+		return "asked to wait (" + code + ")", e.cooling
+	}
+	return "", time.Time{}
+}
