@@ -70,8 +70,9 @@ type StepOptions struct {
 	// Name is the stage's name in messages, dead letters and the summary. Defaults to
 	// the component's name, with a number where that is taken.
 	Name string
-	// Parallelism is how many records are in the stage at once. Defaults to 16 for
-	// stages that wait, and to GOMAXPROCS for those that compute.
+	// Parallelism is how many records are in the stage at once; of one that asks a
+	// provider, how many requests are on the wire. Defaults to 16 for stages that
+	// wait, and to GOMAXPROCS for those that compute.
 	Parallelism int
 	// Unordered lets records leave the stage as they get ready. It has no effect
 	// where something behind the stage depends on the order.
@@ -86,11 +87,25 @@ type StepOptions struct {
 	// Timeout bounds one attempt; waiting for a turn is excluded. Defaults to 60s for
 	// stages that wait, else none; negative for none.
 	Timeout time.Duration
+	// Deadlines bound the parts of one attempt, within Timeout, where the stage knows
+	// of parts ([Deadliner]).
+	Deadlines Deadlines
 	// OnError is what becomes of a record that failed for good. Defaults to
 	// DeadLetters.
 	OnError OnError
 	// When lets only some records into the stage; the others pass by. Nil is all.
 	When Condition
+}
+
+// Deadlines bound the parts of one attempt; StepOptions.Timeout bounds the whole. A
+// part without a bound of its own (0) is bounded by that alone.
+type Deadlines struct {
+	// Connect is until there is a connection: name, TCP, proxy and TLS together.
+	Connect time.Duration
+	// FirstByte is from then until the answer begins.
+	FirstByte time.Duration
+	// Idle is between any two bytes of the answer.
+	Idle time.Duration
 }
 
 // Retry says how often and when a failed attempt is repeated. Zero fields mean

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // Options are what the program decides about a run.
@@ -16,6 +17,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Limit ends reading after so many rows; 0 is all of them.
 	Limit int64
+	// Limits are the limits of the endpoints that are asked. Runs and bound stages that
+	// are given the same ones share what an endpoint allows; nil makes new ones.
+	Limits *policy.Limits
 	// Fresh lets the sinks overwrite output of an earlier run.
 	Fresh bool
 	// Preflight probes every component and rehearses the first rows before

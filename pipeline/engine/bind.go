@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // ErrDropped is the error of a value that the stage left out on purpose.
@@ -19,7 +20,7 @@ var ErrDropped = errors.New("the stage dropped the record")
 type Bound[In, Out any] struct {
 	run    *run
 	node   *stageNode
-	slots  chan struct{} // as many tokens as the stage's parallelism
+	slots  chan struct{} // as many tokens as records may be in the stage
 	closed sync.Once
 }
 
@@ -35,10 +36,10 @@ func Bind[In, Out any](stage pipeline.Stage, o pipeline.StepOptions) (*Bound[In,
 	if o.Name == "" {
 		o.Name = "stage"
 	}
-	r := &run{log: discard()}
+	r := &run{log: discard(), limits: new(policy.Limits)}
 	r.ctx, r.abort = context.WithCancel(context.Background())
 	n := newStageNode(r, pipeline.Step{Stage: stage, StepOptions: o}, true)
-	return &Bound[In, Out]{run: r, node: n, slots: make(chan struct{}, n.step.Parallelism)}, nil
+	return &Bound[In, Out]{run: r, node: n, slots: make(chan struct{}, n.most)}, nil
 }
 
 // Close cancels what is in flight and releases the stage. Do returns
@@ -151,7 +152,7 @@ type answer[Out any] struct {
 // feed begins the work on each value that arrives.
 func (b *Bound[In, Out]) feed(ctx context.Context, in <-chan In, answers chan<- chan answer[Out], workers *sync.WaitGroup) {
 	defer close(answers)
-	free := make(chan struct{}, b.node.step.Parallelism) // bounds the goroutines of this Map
+	free := make(chan struct{}, b.node.most) // bounds the goroutines of this Map
 	for {
 		select {
 		case free <- struct{}{}:

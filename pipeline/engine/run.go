@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // failGrace is how long requests on the wire may still finish after a failure:
@@ -34,6 +35,7 @@ type run struct {
 	overtime  *time.Timer // guarded by mu
 	finished  chan struct{}
 	summary   Summary
+	limits    *policy.Limits
 	tracker   tracker
 	reasons   reasons
 	source    *sourceNode
@@ -89,6 +91,9 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r := &run{pipeline: p, options: o, log: o.Logger, began: time.Now(), finished: make(chan struct{})}
 	if r.log == nil {
 		r.log = discard()
+	}
+	if r.limits = o.Limits; r.limits == nil {
+		r.limits = new(policy.Limits)
 	}
 	if r.pipeline.DrainTimeout <= 0 {
 		r.pipeline.DrainTimeout = 2 * time.Minute

@@ -17,6 +17,10 @@ import (
 // makes the cost of handing them over vanish.
 const chunkRecords = 64
 
+// waitingRows is how many rows for each request on the wire a stage that asks
+// others may hold, those that wait for a backoff or a limit included.
+const waitingRows = 4
+
 // stageNode runs one stage: workers take records in order, process them, and pass
 // on what became of them.
 type stageNode struct {
@@ -38,6 +42,7 @@ type stageNode struct {
 	cut      bool        // ordered: a record is unfinished, and so all behind it; passing on owns it
 
 	workers sync.WaitGroup
+	most    int64 // how many workers there may be
 	started atomic.Int64
 	idle    atomic.Int64
 	calls   atomic.Int64
@@ -64,7 +69,7 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 	if n.batcher != nil {
 		n.chunk, _ = n.batcher.Batch()
 	}
-	if n.ordered && n.step.Parallelism > 1 {
+	if n.ordered && (n.step.Parallelism > 1 || turner) {
 		n.order = newOrder(max(n.step.ReorderWindow, n.chunk))
 	}
 	if turner || step.Retry.Attempts > 1 || step.Timeout > 0 || step.Workload == pipeline.Waits {
@@ -72,7 +77,16 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		if step.Workload == pipeline.Waits {
 			settings.Stop = n.halt // a stage that computes lets through what is paid for already
 		}
+		if l, ok := step.Stage.(policy.Limited); ok {
+			settings.Limiter = r.limits.For(l.RateLimit())
+		}
 		n.policy = policy.New(settings)
+	}
+	n.most = int64(n.step.Parallelism)
+	if turner {
+		// The gate keeps the requests on the wire within the parallelism; a row that
+		// waits in it must not keep another from being asked.
+		n.most = int64(max(n.step.Parallelism, min(waitingRows*n.step.Parallelism, n.step.ReorderWindow)))
 	}
 	if s, ok := step.Stage.(pipeline.Scaler); ok {
 		s.Scale(n.step.Parallelism)
@@ -142,7 +156,7 @@ func (n *stageNode) next(dst []*pipeline.Record) (batch []*pipeline.Record, tick
 
 // grow starts another worker if there may be one and nobody is free to take.
 func (n *stageNode) grow() {
-	if n.idle.Load() == 0 && n.started.Load() < int64(n.step.Parallelism) {
+	if n.idle.Load() == 0 && n.started.Load() < n.most {
 		n.started.Add(1)
 		n.workers.Add(1)
 		go n.work()

@@ -1,0 +1,53 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/pipeline/policy"
+)
+
+// asking is a stage that asks a provider: a second a request; the first attempt
+// for the first rows fails, with a wait of a minute.
+type asking struct{ failing int }
+
+func (asking) TakesTurns() {}
+func (s asking) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+	_, err := policy.Turn(ctx, policy.Ask{}, func(_ context.Context, a *policy.Attempt) (struct{}, error) {
+		time.Sleep(time.Second)
+		if number(r) < s.failing && a.Number == 1 {
+			return struct{}{}, &pipeline.Error{Class: pipeline.ClassTransient, Code: "busy", Err: errors.New("busy"), RetryAfter: time.Minute}
+		}
+		return struct{}{}, nil
+	})
+	return []*pipeline.Record{r}, err
+}
+
+// TestARowThatWaitsGivesItsSlotBack: while two rows wait for their second attempt,
+// the others go on, as many at once as ever.
+func TestARowThatWaitsGivesItsSlotBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sink := &memory{}
+		ask := pipeline.Step{Stage: asking{failing: 2}}
+		ask.Parallelism, ask.Unordered = 2, true
+		run, err := engine.Start(t.Context(), pipeline.Pipeline{Source: numbers{rows: 100}, Steps: []pipeline.Step{ask}, Sink: sink}, engine.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(55 * time.Second)
+		synctest.Wait()
+		if s := run.Snapshot(); s.Finished != 98 {
+			t.Errorf("after 55s %d rows are finished, want 98", s.Finished)
+		}
+		s, err := run.Wait()
+		if err != nil || s.Counts.Delivered != 100 || s.Stages[0].Retries != 2 {
+			t.Errorf("error %v, summary %+v", err, s)
+		}
+	})
+}
