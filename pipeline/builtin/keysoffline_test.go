@@ -1,0 +1,124 @@
+package builtin_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"time"
+)
+
+// fileCase is about a key of the source file, which reads one of that name.
+func fileCase(key, name, text, more string, values ...string) keyCase {
+	return keyCase{
+		key:    "source file: " + key,
+		yaml:   fmt.Sprintf("source: {file: {path: DIR/%s%s}}\nsink: {file: {path: DIR/out.jsonl}}", name, more),
+		files:  map[string]string{name: text},
+		values: values,
+	}
+}
+
+func gzipped(text string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write([]byte(text)) // a Buffer has no error
+	_ = w.Close()
+	return b.String()
+}
+
+func sourceKeyCases() []keyCase {
+	const rangeYAML, valuesYAML = "source: {range: {to: 4}}\nsink: {file: {path: DIR/out.jsonl}}", "source: {values: {rows: [1]}}\nsink: {file: {path: DIR/out.jsonl}}"
+	const open = "source: {range: {}}\nsink: {file: {path: DIR/out.jsonl}}"
+	path := fileCase("path", "in/a.jsonl", "{\"n\":1}\n", "", "DIR/in/a.jsonl", "DIR/in/b.jsonl", "'DIR/in/*.jsonl'", "[DIR/in/b.jsonl, DIR/in/a.jsonl]")
+	path.files["in/b.jsonl"] = "{\"n\":2}\n"
+	return []keyCase{
+		path,
+		fileCase("format", "a.jsonl", "{\"n\": 1}\n{\"n\":2}\n", "", "auto", "lines", "whole", "csv"),
+		fileCase("compression", "a.jsonl", gzipped("{\"n\":1}\n"), "", "auto", "none"),
+		fileCase("delimiter", "a.csv", "a,b;c\n1,2;3\n", "", "','", "';'"),
+		fileCase("types", "a.csv", "a,b\n1,yes\nx,no\n", "", "", "{a: number}", "{b: bool}"),
+		fileCase("field", "a.txt", "one\n", "", "text", "line"),
+		fileCase("max_record", "a.jsonl", "{\"text\":\"a long one\"}\n{\"n\":1}\n", "", "64MiB", "10"),
+		{key: "source range: from", yaml: rangeYAML, values: []string{"1", "2", "-1"}},
+		{key: "source range: to", yaml: rangeYAML, values: []string{"4", "5"}},
+		{key: "source range: count", yaml: open, values: []string{"1", "2"}},
+		{key: "source range: step", yaml: rangeYAML, values: []string{"1", "2"}},
+		{key: "source range: field", yaml: rangeYAML, values: []string{"i", "number"}},
+		{key: "source values: rows", yaml: valuesYAML, values: []string{"[{a: 1}]", "[{a: 2}]", "[text]"}},
+	}
+}
+
+func sinkKeyCases() []keyCase {
+	sink := func(key, config string, values ...string) keyCase {
+		kind, _, _ := bytes.Cut([]byte(key), []byte(":"))
+		return keyCase{
+			key:    "sink " + key,
+			yaml:   fmt.Sprintf("source: {values: {rows: [{a: 1, b: x}, {a: 2, b: y}]}}\nsink: {%s: {%s}}", kind, config),
+			values: values,
+		}
+	}
+	return []keyCase{
+		sink("file: path", "path: DIR/out.jsonl", "DIR/a.jsonl", "DIR/b.jsonl", "DIR/a.csv", "DIR/a.jsonl.gz"),
+		sink("file: format", "path: DIR/out.data, format: jsonl", "jsonl", "csv", "tsv"),
+		sink("file: compression", "path: DIR/out.jsonl", "auto", "gzip", "zstd"),
+		sink("file: columns", "path: DIR/out.csv", "[a, b]", "[b, a]", "[a, b, c]"),
+		sink("file: delimiter", "path: DIR/out.csv", "','", "';'"),
+		sink("file: field", "path: DIR/out.txt", "a", "b"),
+		sink("text: path", "path: DIR/out.md, template: '{{.a}}'", "DIR/a.md", "DIR/b.md"),
+		sink("text: template", "path: DIR/out.md, template: x", "'{{.a}}'", "'{{.b}}'"),
+		sink("text: compression", "path: DIR/out.md, template: x", "auto", "gzip", "zstd"),
+	}
+}
+
+func stageKeyCases() []keyCase {
+	stage := func(key, rows, config string, values ...string) keyCase {
+		name, _, _ := bytes.Cut([]byte(key), []byte(":"))
+		return keyCase{
+			key:    "stage " + key,
+			yaml:   fmt.Sprintf("source: {values: {rows: [%s]}}\nstages: [{%s: {%s}}]\nsink: {file: {path: DIR/out.jsonl}}", rows, name, config),
+			values: values,
+		}
+	}
+	const ab = "{a: 1, b: 1}, {a: 1, b: 2}, {a: 2, b: 2}"
+	// More keys than fit into 1KiB, for dedupe.
+	full := func(key, config string, values ...string) keyCase {
+		return keyCase{
+			key: "stage dedupe: " + key, values: values, see: []aspect{code},
+			yaml: fmt.Sprintf("source: {range: {to: 40}}\nstages: [{dedupe: {by: i%s}}]\nsink: {file: {path: DIR/out.jsonl}}", config),
+		}
+	}
+	// Rows that come a second apart, for group.
+	wait := keyCase{
+		key: "stage group: wait", values: []string{"0s", "500ms"},
+		yaml:   counting + "stages: [{scripted: {}, parallelism: 1}, {group: {size: 3}}]",
+		script: func(*call) error { time.Sleep(time.Second); return nil },
+	}
+	const texts = `{text: "Ähm. Ein Satz, so so. Überübrig."}`
+	return []keyCase{
+		stage("dedupe: by", ab, "", "", "a", "b"),
+		full("memory", "", "64MiB", "1KiB"),
+		full("when_full", ", memory: 1KiB", "forget", "stop"),
+		stage("filter: where", ab, "where: 'true'", "a > 1", "b > 1"),
+		stage("group: size", ab, "", "10", "2"),
+		wait,
+		stage("group: as", ab, "", "items", "rows"),
+		stage("limit: count", ab, "count: 1", "1", "2"),
+		stage("map: set", ab, "set: {b: b}", "{c: a + b}", "{a: b}"),
+		stage("map: rename", ab, "set: {b: b}", "{a: x}", "{b: x}"),
+		stage("map: drop", ab, "set: {b: b}", "[a]", "[b]"),
+		stage("map: keep", ab, "set: {b: b}", "[a]", "[b]"),
+		stage("sample: rate", ab+","+ab+","+ab, "rate: 100%", "100%", "30%"),
+		stage("sample: seed", ab+","+ab+","+ab, "rate: 50%", "1", "2"),
+		stage("split: field", "{a: [1], b: [2]}", "field: a", "a", "b"),
+		stage("split: as", "{a: [1], b: [2]}", "field: a", "", "x"),
+		stage("split: index", "{a: [1], b: [2]}", "field: a", "", "n"),
+		stage("split: chunk.size", texts, "field: text, chunk: {size: 8}", "8", "16"),
+		stage("split: chunk.overlap", texts, "field: text, chunk: {size: 16}", "0", "6"),
+		stage("split: chunk.unit", texts, "field: text, chunk: {size: 8}", "chars", "bytes"),
+		stage("ungroup: field", "{a: [{n: 1}], b: [{n: 2}]}", "", "a", "b"),
+		stage("ungroup: zip", "{items: [{n: 1}], b: [2]}", "", "", "{b: x}", "{b: y}"),
+	}
+}
+
+// hang waits for the end of a call.
+func hang(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
