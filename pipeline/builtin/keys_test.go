@@ -252,8 +252,10 @@ var (
 		}
 		return strings.Join(out, ", ")
 	}}
-	named  = aspect{"name", func(o observation) string { return o.summary.Name }}
-	asked  = aspect{"calls", func(o observation) string { return strings.Join(o.log, "\n") }}
+	named = aspect{"name", func(o observation) string { return o.summary.Name }}
+	// asked is what the scripted components saw, in any order: what happens in the same
+	// moment has none.
+	asked  = aspect{"calls", func(o observation) string { return strings.Join(slices.Sorted(slices.Values(o.log)), "\n") }}
 	clocks = aspect{"elapsed", func(o observation) string { return o.elapsed.Round(time.Second).String() }}
 )
 
