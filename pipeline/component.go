@@ -145,6 +145,11 @@ func (e *BatchError) Error() string {
 // be in it at once, so that it holds as many connections.
 type Scaler interface{ Scale(parallelism int) }
 
+// Deadliner is a stage that is told, before the first record, how long the parts of
+// an attempt may take. One that takes longer fails with a transient error whose code
+// is connect_timeout, first_byte_timeout or idle_timeout.
+type Deadliner interface{ Deadlines(d Deadlines) }
+
 // Accountant is a stage that counts what it used (tokens, say), by name. It is
 // called while the stage works.
 type Accountant interface{ Usage() map[string]int64 }

@@ -3,6 +3,7 @@ package builtin_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline/engine"
@@ -36,6 +37,12 @@ sink: {file: {path: DIR/out.jsonl}}
 		c.options = engine.Options{Preflight: true}
 		return c
 	}
+	paced := func(key, config string, values ...string) keyCase {
+		c := asks("rate_limit."+key, config, values...)
+		c.yaml = strings.Replace(c.yaml, "[{q: Why, p: What}, ", "[{q: Why}, {q: When}, {q: Where}, ", 1)
+		c.see = []aspect{output, takes(time.Second)}
+		return c
+	}
 	return []keyCase{
 		// The interface of Anthropic differs in the preflight alone.
 		preflight(asks("provider", plain+", api_key: sk-1234567", "openai", "azure", "anthropic")),
@@ -59,6 +66,8 @@ sink: {file: {path: DIR/out.jsonl}}
 		asks("stop", plain, "", "END", "[END, STOP]"),
 		answered(cut, asks("accept_finish", plain, "[stop]", "[stop, length]")),
 		answered(long, asks("max_answer", plain, "16MiB", "1KiB")),
+		paced("requests_per_minute", plain, "off", "100"),
+		paced("tokens_per_minute", plain, "off", "300"),
 		asks("extra", plain, "", "{reasoning_effort: low}", "{reasoning_effort: high}"),
 	}
 }
@@ -74,7 +83,7 @@ func simulatorKeyCases() []keyCase {
 			yaml: fmt.Sprintf(`
 source: {values: {rows: [%s]}}
 stages:
-  - llm: {provider: simulator, prompt: '{{.q}}', max_answer: 64KiB, simulator: {%s}}
+  - llm: {provider: simulator, prompt: '{{.q}}', max_answer: 64KiB, rate_limit: {requests_per_minute: off, tokens_per_minute: off}, simulator: {%s}}
     parallelism: 1
     reorder_window: 1 # one row after the other
     retry: {attempts: 1, backoff: 1ms}

@@ -118,6 +118,7 @@ func (s *Stage) judge(x *exchange) (string, error) {
 	if err := json.Unmarshal(x.answer, &c, s.lenient); err != nil {
 		return "", s.unreadable(x, err)
 	}
+	x.usage = c.Usage
 	s.usage.add(c.Usage)
 	if isThere(c.Error) {
 		return "", s.refuse(parseFailure(x.status, x.answer), x.reply)

@@ -2,6 +2,7 @@ package llm
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	openai "github.com/sashabaranov/go-openai"
+
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // exchange is one request on its way through go-openai's client and back. It
@@ -21,9 +24,15 @@ type exchange struct {
 	// header is set on top of go-openai's own; it must not change.
 	header http.Header
 
+	attempt *policy.Attempt // nil if nobody wants to know what the answer says of limits
+	watch   *watch          // nil if no phase is bounded
+	sent    time.Time
+
 	status int
 	reply  http.Header
 	answer []byte // what came back; appended to what the sender put here
+	usage  usage  // if there was an answer in it
+	limits [4]policy.Limit
 
 	empty http.Response // what go-openai gets; here because it lives as long
 }
@@ -51,13 +60,16 @@ func (c *carrier) Do(req *http.Request) (*http.Response, error) {
 		return nil, errors.New("a request without an exchange")
 	}
 	x.dress(req)
+	x.sent = time.Now()
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
 	x.status, x.reply = resp.StatusCode, resp.Header
-	if x.answer, err = readBounded(resp, x.answer, x.limit); err != nil {
+	x.watch.enter(reading)
+	x.observe()
+	if x.answer, err = x.read(resp); err != nil {
 		return nil, err
 	}
 	x.empty = http.Response{StatusCode: http.StatusOK, Header: resp.Header, Body: newPayload([]byte("{}"))}
@@ -97,8 +109,9 @@ func (x *exchange) dress(req *http.Request) {
 // trusted is up to which Content-Length memory is taken before the bytes are there.
 const trusted = 1 << 20
 
-// readBounded appends the body to buf, at most limit bytes of it, else errTooLong.
-func readBounded(resp *http.Response, buf []byte, limit int64) ([]byte, error) {
+// read appends the body to x.answer, at most x.limit bytes of it, else errTooLong.
+func (x *exchange) read(resp *http.Response) ([]byte, error) {
+	buf, limit := x.answer, x.limit
 	if resp.ContentLength > limit {
 		return buf, errTooLong
 	}
@@ -111,6 +124,9 @@ func readBounded(resp *http.Response, buf []byte, limit int64) ([]byte, error) {
 		}
 		n, err := resp.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		if n > 0 {
+			x.watch.enter(reading)
+		}
 		switch {
 		case int64(len(buf)) > limit:
 			return buf, errTooLong
@@ -131,13 +147,17 @@ const (
 	smallBuffer     = 1 << 10
 )
 
+// dial returns what opens connections.
+func dial(timeout time.Duration) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: timeout, KeepAlive: 30 * time.Second}).DialContext
+}
+
 // newTransport returns a transport that keeps its connections. It decompresses
 // nothing, as an answer is small and a compressed one is not bounded by its bytes.
 func newTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            dialer.DialContext,
+		DialContext:            dial(30 * time.Second),
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    10 * time.Second,
 		IdleConnTimeout:        90 * time.Second,

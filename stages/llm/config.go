@@ -19,6 +19,7 @@ import (
 
 	"github.com/rowmill/rowmill/internal/simulator"
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 //go:embed config.go
@@ -100,6 +101,8 @@ type Config struct {
 	// The longest answer of the provider that is read, all its JSON included. The row
 	// of an answer that is longer every time is a dead letter. Defaults to 16MiB.
 	MaxAnswer pipeline.Size `yaml:"max_answer" rowmill:"tuning"`
+	// How much may be asked for in a minute. Defaults to what the provider allows.
+	RateLimit RateLimit `yaml:"rate_limit" rowmill:"tuning"`
 	// Further fields of the request, for instance reasoning_effort or
 	// response_format. Fields with a key of their own do not belong here. Defaults to
 	// none.
@@ -107,6 +110,17 @@ type Config struct {
 	// How the simulator behaves; only with provider: simulator. Defaults to answering
 	// at once and without faults.
 	Simulator *simulator.Options `yaml:"simulator"`
+}
+
+// RateLimit says how much may be asked for in a minute, by all the stages together
+// that ask the same model at the same address with the same key.
+type RateLimit struct {
+	// Requests a minute: a number; auto, which goes by what the provider says of its
+	// limit and by what it refuses; or off. What the provider says is heeded beside a
+	// number too, if it is less. Defaults to auto.
+	RequestsPerMinute policy.Rate `yaml:"requests_per_minute" rowmill:"tuning"`
+	// The same for tokens, those of prompts and answers together. Defaults to auto.
+	TokensPerMinute policy.Rate `yaml:"tokens_per_minute" rowmill:"tuning"`
 }
 
 // Message is one message of the prompt.
@@ -300,6 +314,12 @@ func (c Config) checkNumbers(p *pipeline.Problems) {
 	}
 	if c.MaxCompletionTokens < 0 {
 		p.Addf("max_completion_tokens", "%d is out of range; choose a number from 1, or 0 for none", c.MaxCompletionTokens)
+	}
+	if c.RateLimit.RequestsPerMinute < policy.Off {
+		p.Addf("rate_limit.requests_per_minute", "%d is out of range; choose auto, off, or a number from 1", int64(c.RateLimit.RequestsPerMinute))
+	}
+	if c.RateLimit.TokensPerMinute < policy.Off {
+		p.Addf("rate_limit.tokens_per_minute", "%d is out of range; choose auto, off, or a number from 1", int64(c.RateLimit.TokensPerMinute))
 	}
 	if c.MaxAnswer < 0 {
 		p.Addf("max_answer", "%d is out of range; choose a size like 16MiB", c.MaxAnswer)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rowmill/rowmill/internal/simulator"
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 	"github.com/rowmill/rowmill/stages/llm"
 )
 
@@ -44,6 +45,7 @@ func TestEveryKeyMatters(t *testing.T) {
 		"stop":                  {func(c *llm.Config) { c.Stop = []string{"\n"} }, func(*llm.Config) {}},
 		"accept_finish":         {func(c *llm.Config) { c.AcceptFinish = []string{"length"} }, func(*llm.Config) {}},
 		"max_answer":            {func(c *llm.Config) { c.MaxAnswer = 10 }, func(*llm.Config) {}},
+		"rate_limit":            {func(c *llm.Config) { c.RateLimit.RequestsPerMinute = 60 }, func(c *llm.Config) { c.RateLimit.TokensPerMinute = policy.Off }},
 		"extra":                 {func(c *llm.Config) { c.Extra = map[string]any{"reasoning_effort": "low"} }, func(*llm.Config) {}},
 		"simulator": {
 			func(c *llm.Config) { c.Provider, c.BaseURL, c.Simulator = "simulator", "", &simulator.Options{Seed: 1} },
@@ -93,8 +95,10 @@ func observe(t *testing.T, change func(*llm.Config)) string {
 	p := serve(t, says(200, fine))
 	c := capital(p)
 	change(&c)
-	out, err := ask(t, stage(t, c, pipeline.Env{}), france())
-	text := fmt.Sprint(out, "\n", err)
+	s := stage(t, c, pipeline.Env{})
+	out, err := ask(t, s, france())
+	_, limit := s.RateLimit()
+	text := fmt.Sprint(out, "\n", err, "\n", limit)
 	if p.count() > 0 {
 		got := p.last(t)
 		text += fmt.Sprint("\n", got.path, "\n", got.header, "\n", got.body)
@@ -139,6 +143,7 @@ func TestMistakesInConfig(t *testing.T) {
 		{"temperature is no number", func(c *llm.Config) { c.Temperature = ptr(math.NaN()) }, []string{"temperature: NaN is out of range"}},
 		{"top_p", func(c *llm.Config) { c.TopP = ptr(1.1) }, []string{"top_p: 1.1 is out of range"}},
 		{"negative numbers", func(c *llm.Config) { c.MaxTokens, c.MaxCompletionTokens, c.MaxAnswer = -1, -2, -3 }, []string{"max_tokens: -1", "max_completion_tokens: -2", "max_answer: -3"}},
+		{"rates", func(c *llm.Config) { c.RateLimit = llm.RateLimit{RequestsPerMinute: -2, TokensPerMinute: -3} }, []string{"rate_limit.requests_per_minute: -2", "rate_limit.tokens_per_minute: -3"}},
 		{"extra", func(c *llm.Config) {
 			c.Extra = map[string]any{"temperature": 1, "messages": nil, "stream": true, "n": 2, "user": "ok"}
 		}, []string{"extra.messages: has a key of its own", "extra.n: a row has one answer", "extra.stream: answers are not read as a stream", "extra.temperature: has a key of its own: write temperature beside extra"}},

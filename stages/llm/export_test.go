@@ -1,13 +1,16 @@
 package llm
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"testing"
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // Capture makes a stage's transport give up where it would connect, and returns
@@ -33,7 +36,7 @@ func Transport(s *Stage) *http.Transport { return s.transport }
 // Render returns the body of a row's request.
 func Render(t *testing.T, s *Stage, r *pipeline.Record) []byte {
 	t.Helper()
-	body, err := s.render(r)
+	body, _, err := s.render(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,4 +61,25 @@ func Silence(s *Stage) {
 		<-r.Context().Done()
 		return nil, r.Context().Err()
 	}
+}
+
+// AppendLimits appends what the headers of an answer say of the limits.
+func AppendLimits(dst []policy.Limit, h http.Header, sent, came time.Time) []policy.Limit {
+	head := answered{header: h, sent: sent, came: came}
+	return head.appendLimits(dst)
+}
+
+// Estimate is the estimate of a record's prompt.
+func Estimate(t *testing.T, s *Stage, r *pipeline.Record) int {
+	t.Helper()
+	_, text, err := s.render(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.density.estimate(s.request.messages, text)
+}
+
+// Dial makes a stage's connections.
+func Dial(s *Stage, dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+	s.transport.Proxy, s.transport.DialContext = nil, dial
 }

@@ -12,7 +12,10 @@ import (
 // lost makes the error of an exchange that brought no whole answer.
 func (s *Stage) lost(ctx context.Context, x *exchange, err error) error {
 	certificate, record := new(tls.CertificateVerificationError), tls.RecordHeaderError{}
+	cut := whyCut(ctx)
 	switch {
+	case cut != nil:
+		return fmt.Errorf("ask %s: %w", s.host, cut)
 	case errors.Is(err, errTooLong):
 		return s.tooLong(x)
 	case ctx.Err() != nil:

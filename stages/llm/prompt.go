@@ -20,8 +20,10 @@ import (
 // request is the body of every request of a stage: go-openai's typed request,
 // marshalled once, with a hole for each message that depends on the row.
 type request struct {
-	holes []hole
-	tail  []byte
+	holes    []hole
+	tail     []byte
+	messages int
+	text     int // bytes of the messages that are the same for every row
 }
 
 // hole is a message's content, and the bytes in front of it.
@@ -67,6 +69,7 @@ func newRequest(c Config, messages []message) (*request, error) {
 
 // addMessage appends a message to lead, or closes lead with a hole for it.
 func (q *request) addMessage(lead []byte, m message) ([]byte, error) {
+	q.messages++
 	const blank = `"?"}`
 	typed, err := stdjson.Marshal(openai.ChatCompletionMessage{Role: m.role, Content: "?"})
 	if err != nil {
@@ -78,6 +81,7 @@ func (q *request) addMessage(lead []byte, m message) ([]byte, error) {
 	}
 	lead = append(lead, start...)
 	if constant, ok := m.content.Constant(); ok {
+		q.text += len(constant)
 		return append(appendQuoted(lead, constant), '}'), nil
 	}
 	q.holes = append(q.holes, hole{lead: lead, content: m.content})
@@ -128,20 +132,21 @@ func (b *buffers) trim() *buffers {
 	return b
 }
 
-// render returns the body of a row's request. It is made in b and then copied,
-// because the transport may still read it when the call is over.
-func (q *request) render(r *pipeline.Record, b *buffers) ([]byte, error) {
-	var err error
-	b.body = b.body[:0]
+// render returns the body of a row's request, and how many bytes of text are in its
+// messages. The body is made in b and then copied, because the transport may still
+// read it when the call is over.
+func (q *request) render(r *pipeline.Record, b *buffers) (body []byte, text int, err error) {
+	b.body, text = b.body[:0], q.text
 	for _, h := range q.holes {
 		b.body = append(b.body, h.lead...)
 		if b.text, err = h.content.Append(b.text[:0], r); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
+		text += len(b.text)
 		b.body, _ = jsontext.AppendQuote(b.body, b.text) // the error only says that bad UTF-8 was replaced
 	}
 	b.body = append(b.body, q.tail...)
-	return bytes.Clone(b.body), nil
+	return bytes.Clone(b.body), text, nil
 }
 
 // compile compiles the prompt's templates for records of that shape.

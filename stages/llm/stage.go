@@ -31,8 +31,11 @@ type Stage struct {
 	secrets []string // what appears in no message
 	request *request
 	lenient json.Options
-	ask     policy.Ask
+	scope   string // of its rate limit
+	density density
 	log     *slog.Logger
+
+	deadlines pipeline.Deadlines
 
 	transport *http.Transport
 	client    atomic.Pointer[openai.Client]
@@ -53,6 +56,8 @@ var (
 	_ pipeline.Shaper     = (*Stage)(nil)
 	_ pipeline.Scaler     = (*Stage)(nil)
 	_ pipeline.Accountant = (*Stage)(nil)
+	_ pipeline.Deadliner  = (*Stage)(nil)
+	_ policy.Limited      = (*Stage)(nil)
 )
 
 // New makes the stage. It talks to nobody. The error is [pipeline.Problems]; a
@@ -72,8 +77,7 @@ func New(c Config, env pipeline.Env) (*Stage, error) {
 		return nil, pipeline.Problems{{Err: err}}
 	}
 	s := &Stage{
-		config: c, key: k, request: q, lenient: lenient(), log: env.Log(), transport: newTransport(),
-		ask: policy.Ask{OutputTokens: max(c.MaxTokens, c.MaxCompletionTokens)},
+		config: c, key: k, request: q, lenient: lenient(), scope: scopeOf(c, k), log: env.Log(), transport: newTransport(),
 	}
 	s.buffers.New = func() any { return new(buffers) }
 	s.setHeaders()
@@ -159,6 +163,14 @@ func (s *Stage) TakesTurns() {}
 // Scale sets how many connections there are at most.
 func (s *Stage) Scale(parallelism int) { scale(s.transport, parallelism) }
 
+// Deadlines sets the bounds of the phases of an attempt.
+func (s *Stage) Deadlines(d pipeline.Deadlines) {
+	s.deadlines = d
+	if d.Connect > 0 { // where the request is given up, its connection may still be dialled for another
+		s.transport.DialContext, s.transport.TLSHandshakeTimeout = dial(d.Connect), d.Connect
+	}
+}
+
 // Shape adds the field of the answer.
 func (s *Stage) Shape(in pipeline.Shape) pipeline.Shape {
 	return in.With(s.config.Output, pipeline.StringType)
@@ -171,21 +183,26 @@ func (s *Stage) Rehearse(r *pipeline.Record) error {
 			s.log.Warn("the rows have the field of the answer already; it is replaced", "output", s.config.Output)
 		})
 	}
-	_, err := s.render(r)
+	_, _, err := s.render(r)
 	return err
 }
 
 // Process asks the model about r and sets the field of the answer. The prompt is
 // rendered once; each attempt sends the same bytes.
 func (s *Stage) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
-	body, err := s.render(r)
+	body, text, err := s.render(r)
 	if err != nil {
 		return nil, err
 	}
-	ask := s.ask
-	ask.InputTokens = len(body) / 4
-	answer, err := policy.Turn(ctx, ask, func(ctx context.Context, _ *policy.Attempt) (string, error) {
-		return s.send(ctx, body)
+	ask := policy.Ask{
+		InputTokens:  s.density.estimate(s.request.messages, text),
+		OutputTokens: max(s.config.MaxTokens, s.config.MaxCompletionTokens),
+	}
+	answer, err := policy.Turn(ctx, ask, func(ctx context.Context, a *policy.Attempt) (string, error) {
+		x := exchange{body: body, header: s.header, limit: int64(s.config.MaxAnswer), attempt: a}
+		answer, err := s.send(ctx, &x)
+		s.learn(&x, text)
+		return answer, err
 	})
 	if err != nil {
 		return nil, err
@@ -194,28 +211,42 @@ func (s *Stage) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Re
 	return []*pipeline.Record{r}, nil
 }
 
-func (s *Stage) render(r *pipeline.Record) ([]byte, error) {
+// learn tells the policies, and keeps for later estimates, what the answer to a
+// prompt with so many bytes of text says of it.
+func (s *Stage) learn(x *exchange, text int) {
+	o := policy.Observation{InputTokens: int(x.usage.Input), OutputTokens: int(x.usage.Output)}
+	if o.InputTokens > 0 || o.OutputTokens > 0 {
+		x.attempt.Observe(o)
+	}
+	s.density.learn(s.request.messages, text, o.InputTokens)
+}
+
+// render returns the body of a row's request, and how many bytes of text are in its
+// messages.
+func (s *Stage) render(r *pipeline.Record) (body []byte, text int, err error) {
 	b := s.buffers.Get().(*buffers)
 	defer func() { s.buffers.Put(b.trim()) }()
 	return s.request.render(r, b)
 }
 
 // send makes one attempt and returns the answer.
-func (s *Stage) send(ctx context.Context, body []byte) (string, error) {
+func (s *Stage) send(ctx context.Context, x *exchange) (string, error) {
 	client, err := s.dial()
 	if err != nil {
 		return "", err
 	}
 	b := s.buffers.Get().(*buffers)
 	defer func() { s.buffers.Put(b.trim()) }()
-	x := exchange{body: body, header: s.header, limit: int64(s.config.MaxAnswer), answer: b.answer[:0]}
+	ctx, end := s.watched(ctx, x)
+	defer end()
+	x.answer = b.answer[:0]
 	// The model is in the body; go-openai would check it against lists of its own.
-	_, err = client.CreateChatCompletion(context.WithValue(ctx, exchangeKey{}, &x), openai.ChatCompletionRequest{})
+	_, err = client.CreateChatCompletion(context.WithValue(ctx, exchangeKey{}, x), openai.ChatCompletionRequest{})
 	b.answer = x.answer
 	if err != nil {
-		return "", s.lost(ctx, &x, err)
+		return "", s.lost(ctx, x, err)
 	}
-	return s.judge(&x)
+	return s.judge(x)
 }
 
 // Close closes the connections, and the simulator if it runs.
