@@ -151,9 +151,10 @@ type Flush struct {
 type StopWhen struct {
 	// Off switches it off.
 	Off bool
-	// DeadLetters is the share of the rows that ended as dead letters at which the
+	// DeadLetters is the share of the rows that become dead letters at which the
 	// run fails. Defaults to 50%.
 	DeadLetters Share
-	// After is how many rows must have ended before it is looked at. Defaults to 200.
+	// After is how many rows a component must have seen before its share counts.
+	// Defaults to 200.
 	After int
 }

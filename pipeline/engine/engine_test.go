@@ -498,3 +498,23 @@ func TestSoftStopKeepsAPrefix(t *testing.T) {
 		}
 	})
 }
+
+// TestStopWhenIsFair: rows that fail at once are not held against those that take
+// their time.
+func TestStopWhenIsFair(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sink, dead := &memory{}, &memory{}
+		slow := pipeline.Step{Workload: pipeline.Waits, Stage: pipeline.StageFunc(func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+			time.Sleep(time.Second)
+			return []*pipeline.Record{r}, nil
+		})}
+		s, err := engine.Run(t.Context(), pipeline.Pipeline{
+			Source: numbers{rows: 3000, broken: 3}, Steps: []pipeline.Step{slow}, Sink: sink, DeadLetter: dead,
+		}, engine.Options{})
+		if err != nil || s.Counts.Delivered != 2000 || s.Counts.DeadLettered != 1000 {
+			t.Errorf("error %v, counts %+v", err, s.Counts)
+		}
+		adds(t, s, sink, dead)
+	})
+}

@@ -45,6 +45,7 @@ type run struct {
 	mu        sync.Mutex
 	failure   error
 	deadSoFar atomic.Int64
+	trials    map[string]*trial // by component; not changed while running
 }
 
 // Execution is a run that was started.
@@ -103,6 +104,10 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.pipeline.Steps = nameSteps(p.Steps)
 	r.ctx, r.abort = context.WithCancel(ctx)
 	r.reading, r.endInput = context.WithCancel(r.ctx)
+	r.trials = map[string]*trial{"source": {}, "sink": {}}
+	for _, step := range r.pipeline.Steps {
+		r.trials[step.Name] = &trial{}
+	}
 	r.source = &sourceNode{run: r, source: p.Source, done: make(chan struct{})}
 	r.source.rehearsal = rehearsal{run: r, pass: r.source.pass, ready: r.ready}
 	for i, s := range r.pipeline.Steps {
@@ -351,6 +356,9 @@ func (r *run) bury(rec *pipeline.Record, stage string, err error, attempts int) 
 	r.note(stage, err)
 	r.log.Debug("dead letter", slog.String("stage", stage), slog.String("record", rec.ID()), slog.Any("error", err))
 	r.deadSoFar.Add(1)
+	if t := r.trials[stage]; t != nil {
+		t.dead.Add(1)
+	}
 	if r.dead == nil {
 		r.settle(rec, deadLettered)
 	} else {
@@ -359,19 +367,36 @@ func (r *run) bury(rec *pipeline.Record, stage string, err error, attempts int) 
 	r.checkStopWhen()
 }
 
+// trial is how the rows fared in one component.
+type trial struct{ passed, dead atomic.Int64 }
+
+// failing is the share of the rows that become dead letters. It is put together of
+// the shares of the components that have seen enough rows: rows that are still
+// under way count for those they have passed, so that the failures of a fast
+// component are not held against the successes that a slow one still owes.
+func (r *run) failing(after int) pipeline.Share {
+	passing := 1.0
+	for _, t := range r.trials {
+		dead, passed := t.dead.Load(), t.passed.Load()
+		if n := dead + passed; n >= int64(after) {
+			passing *= float64(passed) / float64(n)
+		}
+	}
+	return pipeline.Share(1 - passing)
+}
+
 // checkStopWhen ends a run that goes wrong early.
 func (r *run) checkStopWhen() {
 	s := r.pipeline.StopWhen
 	if s.Off {
 		return
 	}
-	dead := r.deadSoFar.Load()
-	ended := dead + r.tracker.arrived.Load() + r.tracker.ended[dropped].Load() + r.tracker.ended[droppedOnError].Load()
-	if ended < int64(s.After) || float64(dead) < float64(s.DeadLetters)*float64(ended) {
+	share := r.failing(s.After)
+	if share < s.DeadLetters {
 		return
 	}
-	r.fail(fmt.Errorf("stopped early: %d of the first %d rows failed (stop_when: %v after %d); most frequent: %s",
-		dead, ended, s.DeadLetters, s.After, topReasons(r.reasons.list(), 3)))
+	r.fail(fmt.Errorf("stopped early: %.0f%% of the rows fail, %d so far (stop_when: %v after %d); most frequent: %s",
+		float64(share)*100, r.deadSoFar.Load(), s.DeadLetters, s.After, topReasons(r.reasons.list(), 3)))
 }
 
 func topReasons(list []Reason, most int) string {

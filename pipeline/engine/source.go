@@ -87,6 +87,7 @@ func (n *sourceNode) pass(r *pipeline.Record, unreadable error) bool {
 	if unreadable != nil {
 		n.run.bury(r, "source", unreadable, 0)
 	} else {
+		n.run.trials["source"].passed.Add(1)
 		n.out.push(r)
 	}
 	n.mu.Lock()

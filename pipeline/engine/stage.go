@@ -26,6 +26,7 @@ const waitingRows = 4
 type stageNode struct {
 	run     *run
 	step    pipeline.Step
+	trial   *trial           // nil for a bound stage
 	batcher pipeline.Batcher // nil for a stage that takes one record at a time
 	turner  bool             // puts its turns under the policies itself
 	policy  *policy.Stage    // nil for a stage that has none
@@ -59,6 +60,7 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		run: r, step: step, turner: turner, ordered: ordered,
 		in: newQueue(), taking: make(chan struct{}, 1), chunk: 1, halt: make(chan struct{}),
 	}
+	n.trial = r.trials[step.Name]
 	n.batcher, _ = step.Stage.(pipeline.Batcher)
 	if _, one := step.Stage.(pipeline.Sequential); one {
 		n.step.Parallelism, n.ordered = 1, true
@@ -83,7 +85,7 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		n.policy = policy.New(settings)
 	}
 	n.most = int64(n.step.Parallelism)
-	if turner {
+	if turner && n.step.Parallelism > 1 {
 		// The gate keeps the requests on the wire within the parallelism; a row that
 		// waits in it must not keep another from being asked.
 		n.most = int64(max(n.step.Parallelism, min(waitingRows*n.step.Parallelism, n.step.ReorderWindow)))
@@ -276,6 +278,9 @@ func (n *stageNode) check(made []*pipeline.Record) error {
 
 // accept adds what a record turned into.
 func (n *stageNode) accept(r *pipeline.Record, made, outs []*pipeline.Record) []*pipeline.Record {
+	if n.trial != nil {
+		n.trial.passed.Add(1)
+	}
 	switch {
 	case len(made) == 0:
 		n.run.settle(r, dropped)

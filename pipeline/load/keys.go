@@ -64,10 +64,11 @@ type flushKeys struct {
 // stopWhenKeys end a run early when too much of it fails.
 type stopWhenKeys struct {
 	off bool
-	// DeadLetters is the share of the rows ended so far that became dead letters at
+	// DeadLetters is the share of the rows so far that become dead letters at
 	// which the run fails. Defaults to 50%.
 	DeadLetters pipeline.Share `yaml:"dead_letters" rowmill:"tuning,min=0.01%,max=100%"`
-	// After is how many rows must have ended before that is looked at. Defaults to 200.
+	// After is how many rows a component must have seen before its share counts.
+	// Defaults to 200.
 	After int `yaml:"after" rowmill:"tuning,min=1"`
 }
 
