@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/policy"
@@ -16,6 +17,9 @@ import (
 // chunkRecords is how many records a worker of a computing stage takes at once: it
 // makes the cost of handing them over vanish.
 const chunkRecords = 64
+
+// adjustEvery is how often the number of workers follows the rows that rest.
+const adjustEvery = 20 * time.Millisecond
 
 // waitingRows is how many rows for each request on the wire a stage that asks
 // others may hold, those that wait for a backoff or a limit included.
@@ -43,7 +47,12 @@ type stageNode struct {
 	cut      bool        // ordered: a record is unfinished, and so all behind it; passing on owns it
 
 	workers sync.WaitGroup
-	most    int64 // how many workers there may be
+	most    int64        // how many workers there may be at the most
+	wanted  atomic.Int64 // how many there are to be now
+
+	spawning sync.Mutex
+	ended    bool // the input has ended: no more workers
+
 	started atomic.Int64
 	idle    atomic.Int64
 	calls   atomic.Int64
@@ -86,10 +95,9 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 	}
 	n.most = int64(n.step.Parallelism)
 	if turner && n.step.Parallelism > 1 {
-		// The gate keeps the requests on the wire within the parallelism; a row that
-		// waits in it must not keep another from being asked.
 		n.most = int64(max(n.step.Parallelism, min(waitingRows*n.step.Parallelism, n.step.ReorderWindow)))
 	}
+	n.wanted.Store(int64(n.step.Parallelism))
 	if s, ok := step.Stage.(pipeline.Scaler); ok {
 		s.Scale(n.step.Parallelism)
 	}
@@ -101,10 +109,60 @@ func (n *stageNode) start() {
 	n.workers.Add(1)
 	n.started.Store(1)
 	go n.work()
+	done := make(chan struct{})
+	if n.most > int64(n.step.Parallelism) {
+		go n.adjust(done)
+	}
 	go func() {
 		n.workers.Wait()
+		close(done)
 		n.out.close()
 	}()
+}
+
+// adjust keeps as many workers as there may be requests on the wire, and one more
+// for each row that rests: such a row must not keep another from being asked. More
+// than that would only queue for the wire.
+func (n *stageNode) adjust(done <-chan struct{}) {
+	tick := time.NewTicker(adjustEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		wanted := min(n.most, int64(n.step.Parallelism+n.policy.Resting()))
+		n.wanted.Store(wanted)
+		for n.idle.Load() == 0 && n.started.Load() < wanted && n.spawn() {
+		}
+	}
+}
+
+// spawn starts a worker, unless all have ended.
+func (n *stageNode) spawn() bool {
+	n.spawning.Lock()
+	defer n.spawning.Unlock()
+	if n.ended {
+		return false
+	}
+	n.started.Add(1)
+	n.workers.Add(1)
+	go n.work()
+	return true
+}
+
+// surplus ends a worker that is not wanted any more.
+func (n *stageNode) surplus() bool {
+	for {
+		started := n.started.Load()
+		if started <= n.wanted.Load() {
+			return false
+		}
+		if n.started.CompareAndSwap(started, started-1) {
+			return true
+		}
+	}
 }
 
 // stopBeginning lets nothing new through the gate.
@@ -116,6 +174,9 @@ func (n *stageNode) work() {
 	for {
 		batch, ticket, open := n.next(buf[:0])
 		if !open {
+			n.spawning.Lock()
+			n.ended = true
+			n.spawning.Unlock()
 			return
 		}
 		n.busy.Add(int64(len(batch)))
@@ -126,7 +187,9 @@ func (n *stageNode) work() {
 		} else {
 			n.pass(outs)
 		}
-		buf = batch
+		if buf = batch; n.surplus() {
+			return
+		}
 	}
 }
 
@@ -158,10 +221,8 @@ func (n *stageNode) next(dst []*pipeline.Record) (batch []*pipeline.Record, tick
 
 // grow starts another worker if there may be one and nobody is free to take.
 func (n *stageNode) grow() {
-	if n.idle.Load() == 0 && n.started.Load() < n.most {
-		n.started.Add(1)
-		n.workers.Add(1)
-		go n.work()
+	if n.idle.Load() == 0 && n.started.Load() < n.wanted.Load() {
+		n.spawn()
 	}
 }
 
