@@ -64,9 +64,8 @@ func Silence(s *Stage) {
 }
 
 // AppendLimits appends what the headers of an answer say of the limits.
-func AppendLimits(dst []policy.Limit, h http.Header, sent, came time.Time) []policy.Limit {
-	head := answered{header: h, sent: sent, came: came}
-	return head.appendLimits(dst)
+func AppendLimits(dst []policy.Limit, h http.Header, sent time.Time) []policy.Limit {
+	return answered{h, sent}.appendLimits(dst)
 }
 
 // Estimate is the estimate of a record's prompt.
