@@ -131,19 +131,18 @@ func (a *account) learn(l Limit, at time.Time, c charge, spentNow float64, now t
 func (a *account) measureBucket(l Limit, now time.Time) {
 	perMinute, left := float64(l.PerMinute), float64(l.Remaining)
 	full := max(a.capacity, left)
+	inexact := 2 + 0.02*perMinute
 	if l.Reset >= 0 {
 		full = left + a.refill*l.Reset.Seconds()
+		inexact = 2 + 0.02*min(full, perMinute)
 		a.coarse = l.Reset%time.Second == 0 && (a.coarse || !a.known())
 	}
-	inexact := 2 + 0.02*min(full, perMinute)
-	if a.coarse {
+	if a.coarse { // rounded up: it is at most a second less, and surely not the larger one
 		inexact += a.refill
+		full = max(a.capacity, left, full-a.refill)
 	}
-	switch {
-	case full > perMinute+inexact, a.known() && math.Abs(full-a.capacity) > inexact:
+	if full > perMinute+inexact || a.known() && math.Abs(full-a.capacity) > inexact {
 		a.irregular, full = now, perMinute
-	case a.known() && a.coarse: // rounded up: the smallest is the nearest
-		full = min(full, a.capacity)
 	}
 	a.capacity = max(1, left, min(full, perMinute))
 	a.low, a.empty = min(a.capacity/4, 5*a.refill), time.Time{}
@@ -175,6 +174,9 @@ func (a *account) measureScale(at time.Time, c charge) {
 			return
 		}
 		measured := (a.used - a.anchor.used + a.refill*passed) / asked
+		if measured > 1 && a.used <= a.anchor.used { // others use it too, but there is enough: do not give way for good
+			measured *= 0.95
+		}
 		a.scale += (min(max(min(measured, bound), a.least), mostScale) - a.scale) / 2
 	}
 	a.anchor = anchor{at, c.spent, a.used}

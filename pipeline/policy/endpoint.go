@@ -11,7 +11,7 @@ import (
 // limiter, which others may share and which has its own.
 type endpoint struct {
 	breaker  breaker
-	slots    int
+	slots    slots
 	limiter  *Limiter  // nil if nothing paces
 	cooling  time.Time // nothing is sent before; never moves back
 	inFlight int
@@ -19,8 +19,8 @@ type endpoint struct {
 
 func (e *endpoint) setUp(s Settings) {
 	e.breaker.setUp(s.StepOptions)
-	e.slots = max(1, s.Parallelism)
 	e.limiter = s.Limiter
+	e.slots = newSlots(max(1, s.Parallelism), e.limiter != nil && e.limiter.wanted())
 }
 
 // admit lets w through, or says what it has to wait for, and until when; the zero
@@ -29,8 +29,8 @@ func (e *endpoint) admit(w *waiter, now time.Time) (why cause, until time.Time, 
 	if until, ok := e.breaker.open(now); !ok {
 		return away, until, false
 	}
-	if e.inFlight >= e.slots {
-		return slot, time.Time{}, false
+	if until, ok := e.slots.free(e.inFlight, now); !ok {
+		return slot, until, false
 	}
 	if e.limiter != nil {
 		if until, ok := e.limiter.reserve(&w.reservation, w.ask, now); !ok {
@@ -39,6 +39,8 @@ func (e *endpoint) admit(w *waiter, now time.Time) (why cause, until time.Time, 
 	}
 	w.pass = e.breaker.take()
 	e.inFlight++
+	e.slots.take(now)
+	w.sent, w.level = now, e.inFlight
 	return 0, time.Time{}, true
 }
 
@@ -51,11 +53,30 @@ func (e *endpoint) release(w *waiter) {
 	}
 }
 
-// settle ends an attempt. It reports whether it speaks for the present state of the
-// breaker.
-func (e *endpoint) settle(w *waiter, o outcome) (current bool) {
+// settle ends an attempt; fine says that it brought an answer. It reports whether it
+// speaks for the present state of the breaker.
+func (e *endpoint) settle(w *waiter, o outcome, fine bool, now time.Time) (current bool) {
 	e.inFlight--
+	switch {
+	case fine:
+		e.slots.answer(w.level, w.sent, now)
+	case o == failed:
+		e.slots.fail(w.sent, now)
+	}
+	if e.limiter != nil {
+		seen := o == refused && e.slots.refuse(w.level, e.limiter.usual(), now)
+		if e.limiter.settle(&w.reservation, o, seen, now) {
+			e.slots.limit(w.level, now)
+		}
+	}
 	return e.breaker.settle(w.pass, o)
+}
+
+// observe takes in what an attempt on the wire learned.
+func (e *endpoint) observe(w *waiter, o Observation, now time.Time) {
+	if e.limiter.observe(&w.reservation, o, now) {
+		e.slots.tell()
+	}
 }
 
 // paced reports that there is a limit by which requests are paced.

@@ -50,6 +50,8 @@ type waiter struct {
 
 	pass        pass
 	reservation reservation
+	sent        time.Time
+	level       int // how many were on the wire then, itself included
 }
 
 // enter returns nil when an attempt may be made; [gate.settle] must follow. Else
@@ -234,7 +236,7 @@ func (g *gate) settle(w *waiter, o outcome, err error, cool time.Duration) (open
 	g.ledger.book(now)
 	g.ledger.onWire--
 	was := g.endpoint.breaker.closed()
-	current := g.endpoint.settle(w, o)
+	current := g.endpoint.settle(w, o, err == nil, now)
 	is := g.endpoint.breaker.closed()
 	opened, closed = was && !is, !was && is
 	switch {
@@ -260,10 +262,11 @@ func (g *gate) observe(w *waiter, o Observation) {
 	if g.endpoint.limiter == nil {
 		return
 	}
-	now := time.Now()
-	g.endpoint.limiter.observe(&w.reservation, o, now)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	now := time.Now()
+	g.endpoint.observe(w, o, now)
+	g.ledger.book(now)
 	if g.waiting() > 0 {
 		g.admit(now)
 	}

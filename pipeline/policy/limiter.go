@@ -13,6 +13,7 @@ type Limiter struct {
 	mu     sync.Mutex
 	at     time.Time // up to when time has passed
 	meters [kinds]meter
+	pace   pace
 	output mean // tokens of an answer
 }
 
@@ -53,6 +54,8 @@ func (l *Limiter) tighten(limit RateLimit) {
 type reservation struct {
 	at      time.Time // zero if it holds nothing
 	charges [kinds]charge
+	// explained says that it was refused because of a limit that is known.
+	explained bool
 }
 
 // charge is what a reservation took of one limit.
@@ -76,10 +79,14 @@ func (l *Limiter) reserve(r *reservation, ask Ask, now time.Time) (again time.Ti
 			longest = max(longest, wait)
 		}
 	}
+	if l.meters[Requests].want != Off {
+		longest = max(longest, l.pace.ready(now))
+	}
 	if longest > 0 {
 		return now.Add(min(recheck, max(soonest, time.Duration(longest*float64(time.Second))))), false
 	}
-	r.at = now
+	r.at, r.explained = now, false
+	l.pace.take(now)
 	for k := range kinds {
 		m := &l.meters[k]
 		due := m.take(units[k])
@@ -117,6 +124,7 @@ func (l *Limiter) advance(now time.Time) {
 	for k := range kinds {
 		l.meters[k].advance(passed, now)
 	}
+	l.pace.advance(passed, now)
 }
 
 // refund gives back the reservation of an attempt that was not made.
@@ -126,18 +134,20 @@ func (l *Limiter) refund(r *reservation) {
 	if r.at.IsZero() {
 		return
 	}
+	l.pace.giveBack()
 	for k := range kinds {
 		l.meters[k].giveBack(r.charges[k].units, r.charges[k].due)
 	}
 	r.at = time.Time{}
 }
 
-// observe takes in what the attempt learned that holds the reservation.
-func (l *Limiter) observe(r *reservation, o Observation, now time.Time) {
+// observe takes in what the attempt learned that holds the reservation. It reports
+// whether the other end told a limit.
+func (l *Limiter) observe(r *reservation, o Observation, now time.Time) (told bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r.at.IsZero() {
-		return
+		return false
 	}
 	l.advance(now)
 	if o.Refused {
@@ -147,11 +157,43 @@ func (l *Limiter) observe(r *reservation, o Observation, now time.Time) {
 		if said.Kind >= kinds || said.PerMinute <= 0 || l.meters[said.Kind].want == Off {
 			continue
 		}
-		l.meters[said.Kind].learn(said, r.at, r.charges[said.Kind], now)
+		c := &r.charges[said.Kind]
+		told, r.explained = true, r.explained || float64(said.Remaining) < c.refused
+		l.meters[said.Kind].learn(said, r.at, *c, now)
 	}
 	if o.InputTokens > 0 || o.OutputTokens > 0 {
 		l.adjust(r, float64(o.InputTokens), float64(o.OutputTokens), now)
 	}
+	return told
+}
+
+// settle takes in how the attempt of a reservation ended; explained says that it was
+// refused for a reason that is known. It reports whether it was refused for there
+// being too many, though no limit that is known explains it.
+func (l *Limiter) settle(r *reservation, o outcome, explained bool, now time.Time) (tooMany bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.at.IsZero() || o == cancelled || o == void {
+		return false
+	}
+	if o == refused {
+		l.refuse(r)
+	}
+	return l.pace.settle(r.at, o == refused && !explained && !r.explained, now)
+}
+
+// usual is which share of the requests is refused whatever their pace.
+func (l *Limiter) usual() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pace.usual
+}
+
+// wanted reports that there is anything to pace by, or to find out.
+func (l *Limiter) wanted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.limit() != RateLimit{RequestsPerMinute: Off, TokensPerMinute: Off}
 }
 
 // refuse notes that the request of a reservation was not let in: the other end took
@@ -192,7 +234,8 @@ type FoundLimit struct {
 	Kind Kind
 	// PerMinute is the limit.
 	PerMinute float64
-	// By is where it is from: "configuration" or "headers".
+	// By is where it is from: "configuration", "headers", or "refusals" for one that
+	// nobody tells and that was found by being refused.
 	By string
 }
 
@@ -210,6 +253,9 @@ func (l *Limiter) found() (all []FoundLimit) {
 		default:
 			all = append(all, FoundLimit{k, said, "headers"})
 		}
+	}
+	if l.pace.rate > 0 {
+		all = append(all, FoundLimit{Requests, l.pace.rate * 60, "refusals"})
 	}
 	return all
 }

@@ -53,6 +53,11 @@ type limits struct {
 	silent           bool          // no headers, and no hint when to come again
 	counts           bool          // takes for an answer's tokens what it has, when it has; else max_tokens at the door
 
+	noise   float64 // which share is refused whatever else
+	most    int     // so many at once; 0 for any number
+	fails   bool    // more than that are not refused but fail
+	workers int     // works on so many at once, the others wait; 0 for any number
+
 	door func() (wait time.Duration) // a further limit
 	says func() []policy.Limit       // in place of the headers
 
@@ -60,6 +65,8 @@ type limits struct {
 	random            *rand.Rand
 	admitted, refused int
 	used              float64 // tokens
+	inside, peak      int
+	free              []time.Time // when the workers are
 }
 
 // size is that of one request.
@@ -97,6 +104,9 @@ func (l *limits) enter(tokens float64) (latency, wait time.Duration, said []poli
 	if l.door != nil && wait == 0 {
 		wait = l.door()
 	}
+	if l.random.Float64() < l.noise || l.most > 0 && l.inside >= l.most {
+		wait = max(wait, 1)
+	}
 	if wait > 0 {
 		l.refused++
 		return 0, wait, l.headers()
@@ -105,9 +115,39 @@ func (l *limits) enter(tokens float64) (latency, wait time.Duration, said []poli
 		one.b.level -= one.n
 	}
 	l.admitted++
+	l.inside++
+	l.peak = max(l.peak, l.inside)
 	l.used += tokens
 	latency = time.Duration(float64(l.latency) * math.Exp(l.varies*l.random.NormFloat64()-l.varies*l.varies/2))
+	if l.workers > 0 {
+		latency = l.queue(latency)
+	}
 	return latency, 0, l.headers()
+}
+
+// queue has the next free worker do the work and returns when it is done.
+func (l *limits) queue(work time.Duration) time.Duration {
+	for len(l.free) < l.workers {
+		l.free = append(l.free, time.Time{})
+	}
+	next := 0
+	for i := range l.free {
+		if l.free[i].Before(l.free[next]) {
+			next = i
+		}
+	}
+	begin := time.Now()
+	if l.free[next].After(begin) {
+		begin = l.free[next]
+	}
+	l.free[next] = begin.Add(work)
+	return time.Until(l.free[next])
+}
+
+func (l *limits) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside--
 }
 
 func (l *limits) headers() (all []policy.Limit) {
@@ -136,11 +176,15 @@ func (l *limits) send(ctx context.Context, a *policy.Attempt, z size) (string, e
 	latency, wait, said := l.enter(float64(tokens))
 	if wait > 0 {
 		a.Observe(policy.Observation{Refused: true, Limits: said})
+		if l.fails {
+			return "", errDown
+		}
 		if l.silent {
 			wait = 0
 		}
 		return "", refusal(wait)
 	}
+	defer l.leave()
 	select {
 	case <-time.After(latency):
 	case <-ctx.Done():

@@ -30,10 +30,10 @@ func TestLimitsAreUsedAndKept(t *testing.T) {
 		{"resets in seconds", func() *limits {
 			return &limits{requests: newBucket(rpm, time.Second), latency: fast, exact: time.Second}
 		}, fixed, 1500, 1, 0},
-		{"windows of a minute", func() *limits { return &limits{requests: newBucket(rpm, time.Minute), latency: fast} }, fixed, 1500, 1, 0},
+		{"windows of a minute", func() *limits { return &limits{requests: newBucket(rpm, time.Minute), latency: fast} }, fixed, 1500, 0.99, 0},
 		{"windows of a minute, and seconds behind them", func() *limits {
 			return &limits{requests: newBucket(rpm, time.Minute), hidden: newBucket(rpm, time.Second), latency: fast}
-		}, fixed, 1500, 1, 0},
+		}, fixed, 1500, 0.99, 0},
 		{"slow answers", func() *limits { return &limits{requests: newBucket(600, time.Second), latency: slow, varies: 0.5} }, fixed, 1500, 0.95, 0.002},
 		{"tokens at the door", func() *limits { return &limits{tokens: newBucket(tpm, time.Second), latency: fast} }, bounded, 1500, 0.98, 0.003},
 		{"tokens at the door, a minute", func() *limits { return &limits{tokens: newBucket(tpm, time.Minute), latency: fast} }, bounded, 1500, 0.98, 0},
@@ -46,7 +46,7 @@ func TestLimitsAreUsedAndKept(t *testing.T) {
 		}, bounded, 500, 0.97, 0.02},
 		{"requests and tokens", func() *limits {
 			return &limits{requests: newBucket(rpm, time.Second), tokens: newBucket(tpm, time.Second), latency: time.Second, varies: 0.5}
-		}, bounded, 500, 0.95, 0.005},
+		}, bounded, 1500, 0.96, 0.005},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -227,4 +227,13 @@ func TestTurnThatWasStoppedGivesBack(t *testing.T) {
 			t.Errorf("another stage waited %s (%v), want 500ms: nothing was taken", time.Since(start), err)
 		}
 	})
+}
+
+// blind is a server that says nothing of its limits, refuses some requests whatever
+// their number, and can only have so many at once.
+type blind struct {
+	limits
+	noise float64
+	most  int // at once; 0 for any number
+	queue int // it works on so many at once, the others wait; 0 for any number
 }

@@ -152,6 +152,11 @@ type Snapshot struct {
 	// OnWire is the time that requests spent on the wire, added up over all of them,
 	// those that still are included. With Waits it is where the time of the turns went.
 	OnWire time.Duration
+	// Slots are how many requests may be on the wire at once, now. SlotsFound says
+	// that it is what the other end was found to have use for, where it does not tell;
+	// else it is the stage's parallelism, or not known yet.
+	Slots      int
+	SlotsFound bool
 	// Limits are the limits by which requests are paced.
 	Limits []FoundLimit
 }
@@ -170,7 +175,7 @@ func (s *Stage) Snapshot() Snapshot {
 			Backoff: g.ledger.waits[backoff], RetryAfter: g.ledger.waits[retryAfter], Breaker: g.ledger.waits[away],
 			Slot: g.ledger.waits[slot], Limiter: g.ledger.waits[limited],
 		},
-		OnWire: g.ledger.wire,
+		OnWire: g.ledger.wire, Slots: g.endpoint.slots.now, SlotsFound: g.endpoint.slots.found(),
 	}
 	if g.endpoint.limiter != nil {
 		shot.Limits = g.endpoint.limiter.found()
