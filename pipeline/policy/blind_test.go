@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,11 +112,10 @@ func TestFailuresAsUsualDoNotHinder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := setup(parallelism(64), auto, attempts(100), func(s *policy.Settings) { s.Retry.RunBudget = 100 })
-		n := 0
+		var n atomic.Int64
 		errs := workers(t.Context(), s, 64, 3000, func(int) func(context.Context, *policy.Attempt) (string, error) {
 			return func(context.Context, *policy.Attempt) (string, error) {
-				n++
-				fail := n%3 == 0
+				fail := n.Add(1)%3 == 0
 				time.Sleep(time.Second)
 				if fail {
 					return "", errDown

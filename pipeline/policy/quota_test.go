@@ -228,12 +228,3 @@ func TestTurnThatWasStoppedGivesBack(t *testing.T) {
 		}
 	})
 }
-
-// blind is a server that says nothing of its limits, refuses some requests whatever
-// their number, and can only have so many at once.
-type blind struct {
-	limits
-	noise float64
-	most  int // at once; 0 for any number
-	queue int // it works on so many at once, the others wait; 0 for any number
-}
