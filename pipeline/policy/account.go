@@ -80,25 +80,26 @@ func (a *account) room(units float64, refused int, now time.Time) (wait float64,
 
 // gain is by how much to pace faster or slower than the limit a minute says. Slower
 // while little remains, so that all who share a limit get along with what is left of
-// it. And so that an honest short bucket stays about two thirds used: full, it is
-// refilled for nobody, and empty, it refuses.
+// it. And so that some of the bucket is used at all times: full, it is refilled for
+// nobody. An honest short one may be used up to two thirds; one that speaks of a
+// minute little, as a second may be all that there is behind it.
 func (a *account) gain(now time.Time) float64 {
 	if !a.known() {
 		return 1
 	}
 	g := 1.0
-	if a.capacity <= 60*a.refill*shortWindow && a.regular(now) {
-		second := min(a.capacity, a.refill) // windows may be as short as that
-		g = min(2, max(0.5, 1+2*(wanted-a.used/second)))
+	if second := min(a.capacity, a.refill); !a.regular(now) {
+		// Nothing is known of what it means to be full.
+	} else if a.capacity <= 60*a.refill*shortWindow {
+		g = min(2, max(0.5, 1+2*(0.7-a.used/second)))
+	} else {
+		g = min(1.15, max(1, 1+0.5*(0.3-a.used/second)))
 	}
 	if left := a.capacity - a.used; left < a.low {
 		g = min(g, max(0.05, left/a.low))
 	}
 	return g
 }
-
-// wanted is which share of what a second brings should be used of a short bucket.
-const wanted = 0.7
 
 // learn takes in what an answer said of the limit, to the request of a charge, made
 // at a time; spentNow is what has been asked by now.

@@ -30,10 +30,10 @@ func TestLimitsAreUsedAndKept(t *testing.T) {
 		{"resets in seconds", func() *limits {
 			return &limits{requests: newBucket(rpm, time.Second), latency: fast, exact: time.Second}
 		}, fixed, 1500, 1, 0},
-		{"windows of a minute", func() *limits { return &limits{requests: newBucket(rpm, time.Minute), latency: fast} }, fixed, 1500, 0.99, 0},
+		{"windows of a minute", func() *limits { return &limits{requests: newBucket(rpm, time.Minute), latency: fast} }, fixed, 1500, 1.01, 0},
 		{"windows of a minute, and seconds behind them", func() *limits {
 			return &limits{requests: newBucket(rpm, time.Minute), hidden: newBucket(rpm, time.Second), latency: fast}
-		}, fixed, 1500, 0.99, 0},
+		}, fixed, 1500, 1.01, 0},
 		{"slow answers", func() *limits { return &limits{requests: newBucket(600, time.Second), latency: slow, varies: 0.5} }, fixed, 1500, 0.95, 0.002},
 		{"tokens at the door", func() *limits { return &limits{tokens: newBucket(tpm, time.Second), latency: fast} }, bounded, 1500, 0.98, 0.003},
 		{"tokens at the door, a minute", func() *limits { return &limits{tokens: newBucket(tpm, time.Minute), latency: fast} }, bounded, 1500, 0.98, 0},
