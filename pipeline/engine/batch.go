@@ -1,20 +1,22 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // gather takes records until there is a batch, the wait is over or the input ends.
 func (n *stageNode) gather(dst []*pipeline.Record) (batch []*pipeline.Record, open bool) {
-	size, wait := n.batcher.Batch()
+	size := n.chunk
 	batch, open = n.in.take(dst, size, nil)
 	var timeout <-chan time.Time
-	if wait > 0 {
-		timer := time.NewTimer(wait)
+	if n.wait > 0 {
+		timer := time.NewTimer(n.wait)
 		defer timer.Stop()
 		timeout = timer.C
 	}
@@ -42,48 +44,50 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 	for i, r := range admitted {
 		saved[i] = r.Snapshot()
 	}
-	outcomes := n.callBatch(admitted)
+	outcomes, attempts := n.callBatch(admitted)
 	n.calls.Add(1)
-	var g group
+	g := group{tracker: &n.run.tracker, seen: map[*pipeline.Record]struct{}{}}
 	for i, r := range admitted {
-		o := outcomes[i]
+		o, who := outcomes[i], identityOf(&saved[i])
+		if errors.Is(o.Err, pipeline.ErrEnough) {
+			n.run.enoughFor(n)
+			o.Err = nil
+		}
 		if o.Err == nil {
-			o.Err = n.check(o.Records)
+			o.Err = g.check(o)
 		}
 		switch {
-		case o.Err == nil && o.Merged && g.host != nil:
-			g.members = append(g.members, ticketOf(&saved[i]))
-			r.SetTicket(nil)
-		case o.Err != nil || o.Merged:
-			r.Restore(saved[i])
-			outs = n.failed(r, errors.Join(o.Err, mergedIntoNothing(o)), 1, outs)
+		case o.Err != nil: // what entered, and not r: another outcome may hold that
+			outs = n.failed(&saved[i], o.Err, attempts, outs)
+		case o.Merged:
+			g.members = append(g.members, who.leaf)
 		default:
-			g.close(&n.run.tracker)
-			if len(o.Records) > 0 {
-				g = group{host: o.Records[0], members: []*leaf{ticketOf(&saved[i])}}
-			}
-			outs = n.accept(r, o.Records, outs)
+			g.begin(o.Records, who.leaf)
+			outs = n.accept(r, who, o.Records, outs)
 		}
 	}
-	g.close(&n.run.tracker)
+	g.close()
 	return outs
 }
 
-func mergedIntoNothing(o pipeline.Outcome) error {
-	if !o.Merged {
-		return nil
+// callBatch returns an outcome for every record, whatever the stage does, and how
+// many attempts were made.
+func (n *stageNode) callBatch(batch []*pipeline.Record) (outcomes []pipeline.Outcome, attempts int) {
+	var err error
+	if n.policy == nil {
+		outcomes, err = n.safelyBatch(n.run.ctx, batch)
+		attempts = 1
+	} else {
+		ctx, call := n.policy.Begin(n.run.ctx)
+		if n.turner {
+			outcomes, err = n.safelyBatch(ctx, batch)
+		} else {
+			outcomes, err = policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) ([]pipeline.Outcome, error) {
+				return n.batcher.ProcessBatch(ctx, batch), nil
+			})
+		}
+		attempts = call.Attempts()
 	}
-	return errors.New("merged into a record that is not there")
-}
-
-// callBatch returns an outcome for every record, whatever the stage does.
-func (n *stageNode) callBatch(batch []*pipeline.Record) []pipeline.Outcome {
-	var outcomes []pipeline.Outcome
-	err := func() (err error) {
-		defer n.run.recovered(n.step.Name, &err)
-		outcomes = n.batcher.ProcessBatch(n.run.ctx, batch)
-		return nil
-	}()
 	if err == nil && len(outcomes) != len(batch) {
 		err = fmt.Errorf("the stage returned %d outcomes for %d records", len(outcomes), len(batch))
 	}
@@ -93,17 +97,51 @@ func (n *stageNode) callBatch(batch []*pipeline.Record) []pipeline.Outcome {
 			outcomes[i].Err = err
 		}
 	}
-	return outcomes
+	return outcomes, attempts
 }
 
-// group is the record that others are being merged into.
+// safelyBatch turns a panic of the stage into the error of all records of the batch.
+func (n *stageNode) safelyBatch(ctx context.Context, batch []*pipeline.Record) (outcomes []pipeline.Outcome, err error) {
+	defer n.run.recovered(n.step.Name, &err)
+	return n.batcher.ProcessBatch(ctx, batch), nil
+}
+
+// group is the record that others of a batch are being merged into.
 type group struct {
+	tracker *tracker
+	seen    map[*pipeline.Record]struct{} // what the outcomes hold so far
 	host    *pipeline.Record
 	members []*leaf
 }
 
-func (g *group) close(t *tracker) {
-	if g.host != nil && len(g.members) > 1 {
-		t.merge(g.host, g.members)
+var (
+	errMergedIntoNothing = errors.New("merged into a record that is not there")
+	errMergedAndMore     = errors.New("an outcome is merged and has records too")
+)
+
+// check refuses an outcome that cannot be settled.
+func (g *group) check(o pipeline.Outcome) error {
+	switch {
+	case o.Merged && len(o.Records) > 0:
+		return errMergedAndMore
+	case o.Merged && g.host == nil:
+		return errMergedIntoNothing
+	default:
+		return checkIn(o.Records, g.seen)
+	}
+}
+
+// begin lets the next ones be merged into the first of the records. Where there is
+// none the one before it stays.
+func (g *group) begin(records []*pipeline.Record, l *leaf) {
+	if len(records) > 0 {
+		g.close()
+		g.host, g.members = records[0], []*leaf{l}
+	}
+}
+
+func (g *group) close() {
+	if len(g.members) > 1 {
+		g.tracker.merge(g.host, g.members)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +40,8 @@ type stageNode struct {
 
 	in, out *queue
 	taking  chan struct{} // size 1: held by the one worker that takes
-	chunk   int
+	chunk   int           // how many records one call of a worker takes
+	wait    time.Duration // how long a begun batch waits for more; 0 for ever
 
 	halt     chan struct{} // closed when nothing new is to be begun
 	haltOnce sync.Once
@@ -78,7 +80,8 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		n.chunk = chunkRecords
 	}
 	if n.batcher != nil {
-		n.chunk, _ = n.batcher.Batch()
+		n.chunk, n.wait = n.batcher.Batch()
+		n.chunk = max(1, n.chunk)
 	}
 	if n.ordered && (n.step.Parallelism > 1 || turner) {
 		n.order = newOrder(max(n.step.ReorderWindow, n.chunk))
@@ -273,13 +276,13 @@ func (n *stageNode) processOne(r *pipeline.Record, outs []*pipeline.Record) []*p
 		err = nil
 	}
 	if err == nil {
-		err = n.check(made)
+		err = check(made)
 	}
 	if err != nil {
 		r.Restore(saved)
 		return n.failed(r, err, attempts, outs)
 	}
-	return n.accept(r, made, outs)
+	return n.accept(r, identityOf(&saved), made, outs)
 }
 
 // call has the stage process the record under its policies.
@@ -323,32 +326,43 @@ func (r *run) recovered(component string, err *error) {
 var errSameRecord = errors.New("the stage returned nil or the same record twice")
 
 // check refuses what cannot be settled.
-func (n *stageNode) check(made []*pipeline.Record) error {
+func check(made []*pipeline.Record) error {
+	if len(made) > 16 {
+		return checkIn(made, make(map[*pipeline.Record]struct{}, len(made)))
+	}
 	for i, m := range made {
-		if m == nil {
+		if m == nil || slices.Contains(made[:i], m) {
 			return errSameRecord
-		}
-		for _, other := range made[:min(i, 64)] {
-			if other == m {
-				return errSameRecord
-			}
 		}
 	}
 	return nil
 }
 
-// accept adds what a record turned into.
-func (n *stageNode) accept(r *pipeline.Record, made, outs []*pipeline.Record) []*pipeline.Record {
+// checkIn refuses what cannot be settled beside what was seen before.
+func checkIn(made []*pipeline.Record, seen map[*pipeline.Record]struct{}) error {
+	for _, m := range made {
+		if _, again := seen[m]; again || m == nil {
+			return errSameRecord
+		}
+		seen[m] = struct{}{}
+	}
+	return nil
+}
+
+// accept adds what the record r, that came in as who, turned into.
+func (n *stageNode) accept(r *pipeline.Record, who identity, made, outs []*pipeline.Record) []*pipeline.Record {
 	if n.trial != nil {
 		n.trial.passed.Add(1)
 	}
 	switch {
 	case len(made) == 0:
-		n.run.settle(r, dropped)
+		n.run.settled(n.run.tracker.settleLeaf(who.leaf, dropped))
 		return outs
 	case len(made) == 1 && made[0] == r:
+		r.Ref = who.ref
+		r.SetTicket(who.leaf) // the stage may have copied another record over it
 		return append(outs, r)
 	}
-	n.run.tracker.split(r, made)
+	n.run.tracker.split(who, made)
 	return append(outs, made...)
 }

@@ -51,23 +51,35 @@ func (t *tracker) begin(r *pipeline.Record) {
 	r.SetTicket(newLeaf())
 }
 
-// split makes the children leaves of what parent is a leaf of.
-func (t *tracker) split(parent *pipeline.Record, children []*pipeline.Record) {
-	l, ref, origin, key := ticketOf(parent), parent.Ref, parent.Origin, parent.Key()
-	for i, c := range children { // the parent may be one of them
-		c.Ref = ref.Child(i)
-		c.SetTicket(l)
+// identity is who a record was when it entered a stage, whatever that did to it.
+type identity struct {
+	leaf   *leaf
+	ref    pipeline.Ref
+	origin pipeline.Origin
+	key    string
+}
+
+func identityOf(r *pipeline.Record) identity {
+	return identity{ticketOf(r), r.Ref, r.Origin, r.Key()}
+}
+
+// split makes the children leaves of what parent is a leaf of. The parent may be
+// one of them.
+func (t *tracker) split(parent identity, children []*pipeline.Record) {
+	for i, c := range children {
+		c.Ref = parent.ref.Child(i)
+		c.SetTicket(parent.leaf)
 		if c.Key() == "" {
-			c.SetKey(key)
+			c.SetKey(parent.key)
 		}
 		if c.Origin == (pipeline.Origin{}) {
-			c.Origin = origin
+			c.Origin = parent.origin
 		}
 	}
 	if n := len(children) - 1; n > 0 {
 		t.made.Add(int64(n))
-		if l != nil {
-			l.open.Add(int32(n))
+		if parent.leaf != nil {
+			parent.leaf.open.Add(int32(n))
 		}
 	}
 }
