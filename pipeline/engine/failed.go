@@ -14,11 +14,12 @@ import (
 // failed ends a record that the stage could not process, or leaves it unfinished.
 func (n *stageNode) failed(r *pipeline.Record, err error, attempts int, outs []*pipeline.Record) []*pipeline.Record {
 	class, _ := pipeline.Classify(err)
+	stopped := errors.Is(err, pipeline.ErrStopped) && n.stopping()
 	switch {
-	case errors.Is(err, pipeline.ErrStopped) && n.enough.Load():
+	case stopped && n.enough.Load():
 		n.run.settle(r, dropped)
 		return outs
-	case errors.Is(err, pipeline.ErrStopped), n.run.ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case stopped, n.run.cutOff(err):
 		return n.leave(r, outs)
 	case class == pipeline.ClassFatal:
 		n.run.fail(fmt.Errorf("stage %s: %w", n.step.Name, err))
@@ -33,6 +34,24 @@ func (n *stageNode) failed(r *pipeline.Record, err error, attempts int, outs []*
 	}
 	n.run.bury(r, n.step.Name, err, attempts)
 	return outs
+}
+
+// stopping reports whether nothing new is begun. Without that, a stage that says
+// [pipeline.ErrStopped] has failed: its rows must not be left out in silence.
+func (n *stageNode) stopping() bool {
+	select {
+	case <-n.halt:
+		return true
+	default:
+		return n.run.ctx.Err() != nil
+	}
+}
+
+// cutOff reports whether err says no more than that the run's context is done, by a
+// deadline of the caller's or for whatever cause.
+func (r *run) cutOff(err error) bool {
+	return r.ctx.Err() != nil &&
+		(errors.Is(err, context.Canceled) || errors.Is(err, r.ctx.Err()) || errors.Is(err, context.Cause(r.ctx)))
 }
 
 // leftTicket marks a record that is unfinished.
