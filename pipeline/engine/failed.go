@@ -19,7 +19,7 @@ func (n *stageNode) failed(r *pipeline.Record, err error, attempts int, outs []*
 	case stopped && n.enough.Load():
 		n.run.settle(r, dropped)
 		return outs
-	case stopped, n.run.cutOff(err):
+	case stopped, cutOff(n.run.ctx, err):
 		return n.leave(r, outs)
 	case class == pipeline.ClassFatal:
 		n.run.fail(fmt.Errorf("stage %s: %w", n.step.Name, err))
@@ -47,11 +47,11 @@ func (n *stageNode) stopping() bool {
 	}
 }
 
-// cutOff reports whether err says no more than that the run's context is done, by a
-// deadline of the caller's or for whatever cause.
-func (r *run) cutOff(err error) bool {
-	return r.ctx.Err() != nil &&
-		(errors.Is(err, context.Canceled) || errors.Is(err, r.ctx.Err()) || errors.Is(err, context.Cause(r.ctx)))
+// cutOff reports whether err says no more than that ctx is done, by a deadline of
+// the caller's or for whatever cause.
+func cutOff(ctx context.Context, err error) bool {
+	return ctx.Err() != nil &&
+		(errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
 }
 
 // leftTicket marks a record that is unfinished.

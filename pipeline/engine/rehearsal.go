@@ -57,9 +57,8 @@ func (r *run) probe(ctx context.Context) error {
 // that a prompt which works for no row costs nothing and writes nothing.
 type rehearsal struct {
 	run      *run
-	ready    func() error                       // readies the sink, before the first row is passed on
-	pass     func(*pipeline.Record, error) bool // takes a row, or one that cannot be read
 	held     []heldRow
+	bytes    int // of what is held
 	prepared int
 	errs     []error
 	passed   bool
@@ -70,22 +69,26 @@ type heldRow struct {
 	unreadable error
 }
 
-// mostHeld bounds how many unreadable rows are held back before the first readable one.
+// mostHeld bounds how many unreadable rows are held back before the first readable
+// one, as queueBytes does.
 const mostHeld = 64
 
 // take takes the next row, and reports whether more are wanted.
 func (h *rehearsal) take(r *pipeline.Record, unreadable error) bool {
 	if h.passed {
-		return h.pass(r, unreadable)
+		h.run.source.pass(r, unreadable)
+		return true
 	}
 	h.held = append(h.held, heldRow{r, unreadable})
+	h.bytes += r.Size()
 	if unreadable == nil {
 		h.prepared++
 		if err := h.rehearse(r); err != nil {
 			h.errs = append(h.errs, fmt.Errorf("row %s: %w", r.ID(), err))
 		}
 	}
-	if len(h.errs) == h.prepared && h.prepared < rehearsedRows && len(h.held) < mostHeld {
+	full := h.prepared >= rehearsedRows || len(h.held) >= mostHeld || h.bytes >= queueBytes
+	if h.run.options.Preflight && len(h.errs) == h.prepared && !full {
 		return true
 	}
 	return h.open()
@@ -96,25 +99,37 @@ func (h *rehearsal) open() bool {
 	if h.passed {
 		return true
 	}
-	var err error
-	if len(h.errs) > 0 && len(h.errs) == h.prepared {
-		err = fmt.Errorf("none of the first rows can be prepared: %w", h.errs[0])
-	} else {
-		err = h.ready()
+	if h.run.reading.Err() != nil {
+		return false // stopped meanwhile: the output stays as it is
 	}
-	if err != nil {
-		h.run.failNow(&PreflightError{err})
+	if err := h.ready(); err != nil {
+		if !cutOff(h.run.reading, err) {
+			h.run.failNow(&PreflightError{err})
+		}
 		return false
 	}
 	h.passed = true
-	held := h.held
-	h.held = nil
-	for _, row := range held {
-		if !h.pass(row.record, row.unreadable) {
+	for i, row := range h.held {
+		if h.run.reading.Err() != nil {
 			return false
 		}
+		h.held[i] = heldRow{}
+		h.run.source.pass(row.record, row.unreadable)
 	}
+	h.held = nil
 	return true
+}
+
+// ready readies the sinks, unless no row could be prepared. A soft stop does not
+// wait for it.
+func (h *rehearsal) ready() error {
+	if len(h.errs) > 0 && len(h.errs) == h.prepared {
+		return fmt.Errorf("none of the first rows can be prepared: %w", h.errs[0])
+	}
+	ctx, cancel := context.WithCancel(h.run.ctx)
+	stop := context.AfterFunc(h.run.reading, cancel)
+	defer stop() // and no cancel: a sink may hold on to the context it was started with
+	return h.run.ready(ctx)
 }
 
 // rehearse prepares a copy of the row as far as that costs nothing: through the

@@ -109,7 +109,7 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 		r.trials[step.Name] = &trial{}
 	}
 	r.source = &sourceNode{run: r, source: p.Source, done: make(chan struct{})}
-	r.source.rehearsal = rehearsal{run: r, pass: r.source.pass, ready: r.ready}
+	r.source.rehearsal = rehearsal{run: r}
 	for i, s := range r.pipeline.Steps {
 		if err := runnable(s); err != nil {
 			return nil, err
@@ -201,23 +201,23 @@ func (r *run) preflight() error {
 		return nil
 	}
 	err := r.probe(r.reading) // a soft stop does not wait for it
-	if r.stopped.Load() {
-		return nil // nothing will be read, and that is no failure
+	if r.reading.Err() != nil {
+		return nil // nothing will be read, and that is not the preflight's failure
 	}
 	return err
 }
 
 // ready readies the sinks, before the first row is passed on. That for dead letters
 // is started with the first of them, and there may be none.
-func (r *run) ready() error {
+func (r *run) ready(ctx context.Context) error {
 	if r.dead != nil {
 		if p, ok := r.dead.sink.(pipeline.Preparer); ok {
-			if err := p.Prepare(r.ctx, r.options.Fresh); err != nil {
+			if err := p.Prepare(ctx, r.options.Fresh); err != nil {
 				return fmt.Errorf("dead_letter: %w", err)
 			}
 		}
 	}
-	return r.sink.start(r.ctx)
+	return r.sink.start(ctx)
 }
 
 // stream runs the nodes to the end, then the dead letters.

@@ -22,7 +22,7 @@ type sourceNode struct {
 
 	mu      sync.Mutex
 	sealed  bool // no more rows
-	passing bool // a row is being passed on
+	passing bool // within the run; only the source's goroutine writes it
 
 	rehearsal rehearsal
 }
@@ -59,30 +59,42 @@ func (n *sourceNode) read(ctx context.Context) error {
 		if err == nil {
 			n.identify(r)
 		}
-		if !n.rehearsal.take(r, err) {
+		if !n.within(func() bool { return n.rehearsal.take(r, err) }) {
 			return nil
 		}
 		if limit > 0 && int64(seq) >= limit {
 			break
 		}
 	}
-	if ctx.Err() == nil {
-		n.rehearsal.open()
-	}
+	n.within(n.rehearsal.open)
 	return nil
 }
 
 var errNoRecord = errors.New("it yielded neither a record nor an error")
 
-// pass brings a row into the run; false once the run wants no more.
-func (n *sourceNode) pass(r *pipeline.Record, unreadable error) bool {
+// within does a part of the run's work. As long as it takes, the stages behind it
+// do not end, so that nothing is released that it uses. It returns false, and may
+// have done nothing, once the run wants no more rows.
+func (n *sourceNode) within(f func() bool) (more bool) {
 	n.mu.Lock()
 	n.passing = !n.sealed
-	sealed := n.sealed
 	n.mu.Unlock()
-	if sealed {
+	if !n.passing {
 		return false
 	}
+	defer func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.passing = false; n.sealed {
+			n.out.close()
+			more = false
+		}
+	}()
+	return f()
+}
+
+// pass brings a row into the run.
+func (n *sourceNode) pass(r *pipeline.Record, unreadable error) {
 	n.run.tracker.begin(r)
 	if unreadable != nil {
 		n.run.bury(r, "source", unreadable, 0)
@@ -90,12 +102,6 @@ func (n *sourceNode) pass(r *pipeline.Record, unreadable error) bool {
 		n.run.trials["source"].passed.Add(1)
 		n.out.push(r)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.passing = false; n.sealed {
-		n.out.close()
-	}
-	return !n.sealed
 }
 
 // identify gives the row the user's identity.

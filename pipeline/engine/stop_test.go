@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,4 +70,113 @@ func TestAStageThatSaysStopped(t *testing.T) {
 		t.Errorf("error %v, counts %+v", err, s.Counts)
 	}
 	adds(t, s, sink, dead)
+}
+
+type slowStart struct {
+	memory
+	took   time.Duration
+	starts atomic.Int64
+}
+
+func (s *slowStart) Start(ctx context.Context, _ bool) error {
+	s.starts.Add(1)
+	select {
+	case <-time.After(s.took):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+type slowRehearsal struct {
+	took      time.Duration
+	rehearsed atomic.Int64
+	closed    *bool
+}
+
+func (s *slowRehearsal) Process(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+	return []*pipeline.Record{r}, nil
+}
+
+func (s *slowRehearsal) Rehearse(*pipeline.Record) error {
+	time.Sleep(s.took)
+	if *s.closed {
+		panic("rehearsed after it was closed")
+	}
+	s.rehearsed.Add(1)
+	return nil
+}
+
+func (s *slowRehearsal) Close() error { *s.closed = true; return nil }
+
+func TestStoppedBeforeTheFirstRow(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*engine.Execution){"stop": (*engine.Execution).Stop, "abort": (*engine.Execution).Abort} {
+		for at, want := range map[time.Duration]int64{time.Second: 0, 15 * time.Second: 1} { // in the rehearsal, in the start of the sink
+			t.Run(fmt.Sprint(name, " ", at), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					sink := &slowStart{took: 10 * time.Second}
+					run, err := engine.Start(t.Context(), pipeline.Pipeline{
+						Source: numbers{rows: 100}, Sink: sink,
+						Steps: []pipeline.Step{{Stage: &slowRehearsal{took: 10 * time.Second, closed: new(bool)}}},
+					}, engine.Options{Preflight: true})
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(at)
+					end(run)
+					s, err := run.Wait()
+					if err != nil || !s.Stopped || s.Counts.Read != 0 || len(sink.committed) != 0 {
+						t.Errorf("error %v, summary %+v", err, s)
+					}
+					synctest.Wait()
+					time.Sleep(time.Minute)
+					if got := sink.starts.Load(); got != want {
+						t.Errorf("the sink was started %d times, want %d", got, want)
+					}
+					if _, err := run.Wait(); err != nil {
+						t.Errorf("afterwards the run has failed: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestCancelledInPreflight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gone := errors.New("the client has gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(gone) })
+		_, err := engine.Run(ctx, pipeline.Pipeline{Source: numbers{rows: 10}, Sink: &hangingProbe{}}, engine.Options{Preflight: true})
+		if errors.As(err, new(*engine.PreflightError)) || !errors.Is(err, gone) {
+			t.Errorf("error %#v, want the cause", err)
+		}
+	})
+}
+
+// TestAnUnreadableRowIsNotHeldBack where there is no rehearsal to wait for.
+func TestAnUnreadableRowIsNotHeldBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sink, dead := &memory{}, &memory{}
+		run, err := engine.Start(t.Context(), pipeline.Pipeline{
+			Source: numbers{rows: 10, broken: 1, pause: time.Minute}, Sink: sink, DeadLetter: dead,
+		}, engine.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute + time.Second)
+		synctest.Wait()
+		dead.mu.Lock()
+		if len(dead.committed) != 1 {
+			t.Errorf("%d dead letters a second after the first row, want 1", len(dead.committed))
+		}
+		dead.mu.Unlock()
+		run.Stop()
+		s, _ := run.Wait()
+		adds(t, s, sink, dead)
+	})
 }
