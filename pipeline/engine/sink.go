@@ -124,7 +124,7 @@ func (n *sinkNode) write(batch []*pipeline.Record) {
 	if err != nil && !errors.As(err, &refused) {
 		n.broken = true
 		n.end(leaves, unfinished)
-		if n.run.ctx.Err() == nil {
+		if !n.stopped(err) {
 			n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
 		}
 		return
@@ -164,11 +164,31 @@ func (n *sinkNode) put(batch []*pipeline.Record) error {
 	if err := n.start(ctx); err != nil {
 		return err
 	}
-	_, err := policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) (_ struct{}, err error) {
-		defer n.run.recovered(n.name, &err)
-		return struct{}{}, n.sink.Write(ctx, batch)
+	var last error
+	_, err := policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) (struct{}, error) {
+		last = n.writeSafely(ctx, batch)
+		return struct{}{}, last
 	})
+	if err != nil && last != nil && n.stopped(err) && !again(last) {
+		return last // and not that the run was stopped meanwhile
+	}
 	return err
+}
+
+// again reports whether an error is one after which another attempt is made.
+func again(err error) bool {
+	class, _ := pipeline.Classify(err)
+	return class == pipeline.ClassTransient || class == pipeline.ClassRefused
+}
+
+// stopped reports whether an error only says that the run was stopped hard.
+func (n *sinkNode) stopped(err error) bool {
+	return n.run.ctx.Err() != nil && errors.Is(err, pipeline.ErrStopped) || cutOff(n.run.ctx, err)
+}
+
+func (n *sinkNode) writeSafely(ctx context.Context, batch []*pipeline.Record) (err error) {
+	defer n.run.recovered(n.name, &err)
+	return n.sink.Write(ctx, batch)
 }
 
 // refuse ends a record that the sink does not take.
