@@ -73,18 +73,20 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 // callBatch returns an outcome for every record, whatever the stage does, and how
 // many attempts were made.
 func (n *stageNode) callBatch(batch []*pipeline.Record) (outcomes []pipeline.Outcome, attempts int) {
+	attempts = 1
+	work := func(ctx context.Context) error {
+		outcomes = n.batcher.ProcessBatch(ctx, batch)
+		return nil
+	}
 	var err error
 	if n.policy == nil {
-		outcomes, err = n.safelyBatch(n.run.ctx, batch)
-		attempts = 1
+		err = n.run.safely(n.step.Name, func() error { return work(n.run.ctx) })
 	} else {
 		ctx, call := n.policy.Begin(n.run.ctx)
 		if n.turner {
-			outcomes, err = n.safelyBatch(ctx, batch)
+			err = n.run.safely(n.step.Name, func() error { return work(ctx) })
 		} else {
-			outcomes, err = policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) ([]pipeline.Outcome, error) {
-				return n.batcher.ProcessBatch(ctx, batch), nil
-			})
+			_, err = policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) (struct{}, error) { return struct{}{}, work(ctx) })
 		}
 		attempts = call.Attempts()
 	}
@@ -98,12 +100,6 @@ func (n *stageNode) callBatch(batch []*pipeline.Record) (outcomes []pipeline.Out
 		}
 	}
 	return outcomes, attempts
-}
-
-// safelyBatch turns a panic of the stage into the error of all records of the batch.
-func (n *stageNode) safelyBatch(ctx context.Context, batch []*pipeline.Record) (outcomes []pipeline.Outcome, err error) {
-	defer n.run.recovered(n.step.Name, &err)
-	return n.batcher.ProcessBatch(ctx, batch), nil
 }
 
 // group is the record that others of a batch are being merged into.

@@ -95,14 +95,11 @@ func (b *Bound[In, Out]) Records(ctx context.Context, v In) ([]*pipeline.Record,
 }
 
 func (b *Bound[In, Out]) process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
-	if when := b.node.step.When; when != nil {
-		yes, err := when.Bool(r)
-		if err != nil {
-			return nil, fmt.Errorf("when: %w", err)
-		}
-		if !yes {
-			return []*pipeline.Record{r}, nil
-		}
+	switch yes, err := b.node.when(r); {
+	case err != nil:
+		return nil, err
+	case !yes:
+		return []*pipeline.Record{r}, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

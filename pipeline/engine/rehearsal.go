@@ -34,10 +34,7 @@ func (r *run) probe(ctx context.Context) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, probeTime)
 		defer cancel()
-		err := func() (err error) {
-			defer r.recovered(name, &err)
-			return p.Probe(ctx)
-		}()
+		err := r.safely(name, func() error { return p.Probe(ctx) })
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
@@ -144,7 +141,7 @@ func (h *rehearsal) rehearse(r *pipeline.Record) (err error) {
 		if can, ok := s.Stage.(pipeline.Rehearser); ok {
 			if s.When != nil {
 				if yes, err := s.When.Bool(c); err != nil || !yes {
-					return nil
+					return nil // not for this stage, or a dead letter of its own
 				}
 			}
 			if err := can.Rehearse(c); err != nil {

@@ -212,12 +212,16 @@ func (r *run) preflight() error {
 func (r *run) ready(ctx context.Context) error {
 	if r.dead != nil {
 		if p, ok := r.dead.sink.(pipeline.Preparer); ok {
-			if err := p.Prepare(ctx, r.options.Fresh); err != nil {
+			err := r.safely("dead_letter", func() error { return p.Prepare(ctx, r.options.Fresh) })
+			if err != nil {
 				return fmt.Errorf("dead_letter: %w", err)
 			}
 		}
 	}
-	return r.sink.start(ctx)
+	if err := r.sink.start(ctx); err != nil {
+		return fmt.Errorf("sink: %w", err)
+	}
+	return nil
 }
 
 // stream runs the nodes to the end, then the dead letters.
@@ -249,7 +253,7 @@ func (r *run) release() {
 	}
 	for _, c := range components {
 		if c, ok := c.(pipeline.Closer); ok {
-			if err := c.Close(); err != nil {
+			if err := r.safely("close", c.Close); err != nil {
 				r.log.Warn("close", slog.Any("error", err))
 			}
 		}

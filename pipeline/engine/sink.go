@@ -64,8 +64,9 @@ func (n *sinkNode) start(ctx context.Context) error {
 		return pipeline.ErrStopped
 	}
 	if s, ok := n.sink.(pipeline.Starter); ok {
-		if err := s.Start(ctx, n.run.options.Fresh); err != nil {
-			return fmt.Errorf("%s: %w", n.name, err)
+		err := n.run.safely(n.name, func() error { return s.Start(ctx, n.run.options.Fresh) })
+		if err != nil {
+			return err
 		}
 	}
 	n.started = true
@@ -166,7 +167,7 @@ func (n *sinkNode) put(batch []*pipeline.Record) error {
 	}
 	var last error
 	_, err := policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) (struct{}, error) {
-		last = n.writeSafely(ctx, batch)
+		last = n.run.safely(n.name, func() error { return n.sink.Write(ctx, batch) })
 		return struct{}{}, last
 	})
 	if err != nil && last != nil && n.stopped(err) && !again(last) {
@@ -184,11 +185,6 @@ func again(err error) bool {
 // stopped reports whether an error only says that the run was stopped hard.
 func (n *sinkNode) stopped(err error) bool {
 	return n.run.ctx.Err() != nil && errors.Is(err, pipeline.ErrStopped) || cutOff(n.run.ctx, err)
-}
-
-func (n *sinkNode) writeSafely(ctx context.Context, batch []*pipeline.Record) (err error) {
-	defer n.run.recovered(n.name, &err)
-	return n.sink.Write(ctx, batch)
 }
 
 // refuse ends a record that the sink does not take.
@@ -216,19 +212,17 @@ func (n *sinkNode) commit() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.run.ctx), finalCommit)
 	defer cancel()
 	how := n.how
-	if err := n.commitSink(ctx); err != nil {
+	err := n.run.safely(n.name, func() (err error) {
+		_, err = n.sink.Commit(ctx)
+		return err
+	})
+	if err != nil {
 		n.broken, how = true, unfinished
 		n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
 	}
 	n.end(n.taken, how)
 	clear(n.taken)
 	n.taken = n.taken[:0]
-}
-
-func (n *sinkNode) commitSink(ctx context.Context) (err error) {
-	defer n.run.recovered(n.name, &err)
-	_, err = n.sink.Commit(ctx)
-	return err
 }
 
 // close releases the sink. Its error fails the run: a compressed file may lack its end.
@@ -241,10 +235,7 @@ func (n *sinkNode) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.run.ctx), finalCommit)
 	defer cancel()
-	err := func() (err error) {
-		defer n.run.recovered(n.name, &err)
-		return n.sink.Close(ctx)
-	}()
+	err := n.run.safely(n.name, func() error { return n.sink.Close(ctx) })
 	if err != nil {
 		n.run.fail(fmt.Errorf("%s: %w", n.name, err))
 	}

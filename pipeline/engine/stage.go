@@ -253,18 +253,28 @@ func (n *stageNode) admit(r *pipeline.Record, outs *[]*pipeline.Record) bool {
 	case n.enough.Load():
 		n.run.settle(r, dropped)
 		return false
-	case n.step.When == nil:
-		return true
 	}
-	yes, err := n.step.When.Bool(r)
+	yes, err := n.when(r)
 	switch {
 	case err != nil:
-		*outs = n.failed(r, fmt.Errorf("when: %w", err), 0, *outs)
+		*outs = n.failed(r, err, 0, *outs)
 		return false
 	case !yes:
 		*outs = append(*outs, r)
 	}
 	return yes
+}
+
+// when reports whether the stage is for r.
+func (n *stageNode) when(r *pipeline.Record) (yes bool, err error) {
+	if n.step.When == nil {
+		return true, nil
+	}
+	defer n.run.recovered(n.step.Name, &err)
+	if yes, err = n.step.When.Bool(r); err != nil {
+		err = fmt.Errorf("when: %w", err)
+	}
+	return yes && err == nil, err
 }
 
 func (n *stageNode) processOne(r *pipeline.Record, outs []*pipeline.Record) []*pipeline.Record {
@@ -313,6 +323,12 @@ func (n *stageNode) turn(ctx context.Context, r *pipeline.Record, saved pipeline
 func (n *stageNode) safely(ctx context.Context, r *pipeline.Record) (made []*pipeline.Record, err error) {
 	defer n.run.recovered(n.step.Name, &err)
 	return n.step.Stage.Process(ctx, r)
+}
+
+// safely turns a panic of a component into an error.
+func (r *run) safely(component string, f func() error) (err error) {
+	defer r.recovered(component, &err)
+	return f()
 }
 
 // recovered, deferred, turns a panic into an error; the stack goes to the log.

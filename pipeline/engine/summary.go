@@ -78,7 +78,7 @@ func (n *stageNode) summary() StageSummary {
 	s := n.snapshot()
 	sum := StageSummary{Name: s.Name, Calls: s.Calls, Attempts: s.Attempts, Retries: s.Retries, Refusals: s.Refusals}
 	if a, ok := n.step.Stage.(pipeline.Accountant); ok {
-		sum.Usage = a.Usage()
+		_ = n.run.safely(n.step.Name, func() error { sum.Usage = a.Usage(); return nil }) // logged
 	}
 	return sum
 }
