@@ -54,14 +54,13 @@ func (r *run) wire() {
 
 // firstQueue is where the source puts its rows.
 func (r *run) firstQueue() *queue {
-	switch {
-	case len(r.pipeline.Steps) == 0:
+	if len(r.pipeline.Steps) == 0 {
 		return r.sink.in
-	case len(r.stages) > 0 && r.stages[0].step.Name == r.pipeline.Steps[0].Name:
-		return r.stages[0].in
-	default:
+	}
+	if _, foreign := r.pipeline.Steps[0].Stage.(*foreignStage); foreign {
 		return newQueue()
 	}
+	return r.stages[0].in
 }
 
 // sourceFlow is a source as go-streams sees it.
