@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +49,33 @@ func TestARowThatWaitsGivesItsSlotBack(t *testing.T) {
 		s, err := run.Wait()
 		if err != nil || s.Counts.Delivered != 100 || s.Stages[0].Retries != 2 {
 			t.Errorf("error %v, summary %+v", err, s)
+		}
+	})
+}
+
+type alone struct {
+	now  atomic.Int64
+	most int64
+}
+
+func (*alone) TakesTurns() {}
+
+func (*alone) Sequential() {}
+
+func (s *alone) Process(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+	s.most = max(s.most, s.now.Add(1))
+	time.Sleep(time.Second)
+	s.now.Add(-1)
+	return []*pipeline.Record{r}, nil
+}
+
+func TestASequentialStageIsAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &alone{}
+		sum, err := engine.Run(t.Context(), pipeline.Pipeline{Source: numbers{rows: 50}, Sink: &memory{}, Steps: []pipeline.Step{{Stage: s, StepOptions: pipeline.StepOptions{Parallelism: 8}}}}, engine.Options{})
+		if err != nil || sum.Counts.Delivered != 50 || s.most != 1 {
+			t.Errorf("error %v, counts %+v; %d at once, want 1", err, sum.Counts, s.most)
 		}
 	})
 }
