@@ -32,6 +32,7 @@ type run struct {
 	endInput  context.CancelFunc
 	softOnce  sync.Once
 	stopped   atomic.Bool // asked to stop
+	enough    atomic.Bool // a stage wants no more: what the source has left is not missing
 	overtime  *time.Timer // guarded by mu
 	finished  chan struct{}
 	summary   Summary
@@ -238,7 +239,8 @@ func (r *run) stream() {
 
 // cutShort reports whether rows were left unread or unfinished.
 func (r *run) cutShort() bool {
-	return !r.source.ended.Load() || r.tracker.ended[unfinished].Load() > 0
+	unread := !r.source.ended.Load() && !r.enough.Load()
+	return unread || r.tracker.ended[unfinished].Load() > 0
 }
 
 // release closes every component.
@@ -297,6 +299,22 @@ func (r *run) abortAfter(d time.Duration) {
 	r.overtime = time.AfterFunc(d, r.abort)
 }
 
+// uncancelled returns a context for what is to be done also after a hard stop, but
+// then not for ever. It ends with cancel.
+func (r *run) uncancelled() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
+	stop := context.AfterFunc(r.ctx, func() {
+		timer := time.NewTimer(finalCommit)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { stop(); cancel() }
+}
+
 // fail ends the run with an error; what is on the wire may finish within a moment.
 func (r *run) fail(err error) {
 	r.setFailure(err)
@@ -330,6 +348,7 @@ func (r *run) failed() error {
 // enoughFor: the stage wants no more; the input ends, and what is in front of it
 // and in it is dropped.
 func (r *run) enoughFor(n *stageNode) {
+	r.enough.Store(true)
 	for _, s := range r.stages {
 		s.enough.Store(true)
 		if s == n {

@@ -14,7 +14,7 @@ import (
 // commitRecords bounds how many records are written and not yet committed.
 const commitRecords = 1 << 16
 
-// finalCommit bounds the last commit of a run that was stopped hard.
+// finalCommit is how long the last commit of a run may go on after a hard stop.
 const finalCommit = 30 * time.Second
 
 // sinkNode writes records in batches, commits, and settles what was committed.
@@ -209,7 +209,7 @@ func (n *sinkNode) commit() {
 	if len(n.taken) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.run.ctx), finalCommit)
+	ctx, cancel := n.run.uncancelled()
 	defer cancel()
 	how := n.how
 	err := n.run.safely(n.name, func() (err error) {
@@ -233,7 +233,7 @@ func (n *sinkNode) close() {
 	if _, starts := n.sink.(pipeline.Starter); starts && !n.started {
 		return // there is nothing to release
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.run.ctx), finalCommit)
+	ctx, cancel := n.run.uncancelled()
 	defer cancel()
 	err := n.run.safely(n.name, func() error { return n.sink.Close(ctx) })
 	if err != nil {

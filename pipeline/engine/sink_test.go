@@ -76,3 +76,38 @@ func TestRefusedInTheMidstOfAnAbort(t *testing.T) {
 		adds(t, s, &sink.memory, dead)
 	})
 }
+
+func TestALongCommit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sink := &slowCommit{took: 10 * time.Minute}
+		s, err := engine.Run(t.Context(), pipeline.Pipeline{Source: numbers{rows: 10}, Sink: sink}, engine.Options{})
+		if err != nil || s.Counts.Delivered != 10 {
+			t.Errorf("error %v, counts %+v", err, s.Counts)
+		}
+		run, err := engine.Start(t.Context(), pipeline.Pipeline{Source: numbers{rows: 10}, Sink: sink}, engine.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Minute)
+		began := time.Now()
+		run.Abort()
+		if _, err = run.Wait(); err == nil || time.Since(began) != 30*time.Second {
+			t.Errorf("error %v, the abort took %v, want 30s", err, time.Since(began))
+		}
+	})
+}
+
+type slowCommit struct {
+	memory
+	took time.Duration
+}
+
+func (s *slowCommit) Commit(ctx context.Context) (pipeline.Position, error) {
+	select {
+	case <-time.After(s.took):
+		return s.memory.Commit(ctx)
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -179,4 +180,29 @@ func TestAnUnreadableRowIsNotHeldBack(t *testing.T) {
 		s, _ := run.Wait()
 		adds(t, s, sink, dead)
 	})
+}
+
+func TestEnoughIsNotCutShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		sink := &closing{f: cancel}
+		s, err := engine.Run(ctx, pipeline.Pipeline{Source: endless{}, Steps: []pipeline.Step{{Stage: &atMost{10}}}, Sink: sink}, engine.Options{})
+		if err != nil || s.Counts.Delivered != 10 {
+			t.Errorf("error %v, counts %+v", err, s.Counts)
+		}
+	})
+}
+
+type closing struct {
+	memory
+	f func()
+}
+
+func (s *closing) Close(context.Context) error { s.f(); return nil }
+
+type endless struct{}
+
+func (endless) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
+	return numbers{rows: 1 << 40}.Records(ctx)
 }
