@@ -33,7 +33,6 @@ type run struct {
 	softOnce  sync.Once
 	stopped   atomic.Bool // asked to stop
 	enough    atomic.Bool // a stage wants no more: what the source has left is not missing
-	overtime  *time.Timer // guarded by mu
 	finished  chan struct{}
 	summary   Summary
 	limits    *policy.Limits
@@ -45,6 +44,9 @@ type run struct {
 	dead      *sinkNode // nil where dead letters are only counted
 	mu        sync.Mutex
 	failure   error
+	overtime  *time.Timer // stops the run hard at abortAt; nil for never
+	abortAt   time.Time
+	over      bool // the run has ended
 	deadSoFar atomic.Int64
 	trials    map[string]*trial // by component; not changed while running
 }
@@ -90,6 +92,12 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	if p.Source == nil || p.Sink == nil {
 		return nil, errors.New("a pipeline needs a source and a sink")
 	}
+	p.Steps = nameSteps(p.Steps)
+	for _, s := range p.Steps {
+		if err := runnable(s); err != nil {
+			return nil, err
+		}
+	}
 	r := &run{pipeline: p, options: o, log: o.Logger, began: time.Now(), finished: make(chan struct{})}
 	if r.log == nil {
 		r.log = discard()
@@ -102,7 +110,6 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	}
 	r.pipeline.StopWhen.DeadLetters = cmp.Or(p.StopWhen.DeadLetters, 0.5)
 	r.pipeline.StopWhen.After = cmp.Or(p.StopWhen.After, 200)
-	r.pipeline.Steps = nameSteps(p.Steps)
 	r.ctx, r.abort = context.WithCancel(ctx)
 	r.reading, r.endInput = context.WithCancel(r.ctx)
 	r.trials = map[string]*trial{"source": {}, "sink": {}}
@@ -112,9 +119,6 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.source = &sourceNode{run: r, source: p.Source, done: make(chan struct{})}
 	r.source.rehearsal = rehearsal{run: r}
 	for i, s := range r.pipeline.Steps {
-		if err := runnable(s); err != nil {
-			return nil, err
-		}
 		if _, foreign := s.Stage.(*foreignStage); !foreign {
 			r.stages = append(r.stages, newStageNode(r, s, runsOrdered(r.pipeline.Steps[i:])))
 		}
@@ -185,16 +189,22 @@ func (r *run) main(parent context.Context) {
 		r.stream()
 	}
 	r.release()
-	r.mu.Lock()
-	if r.overtime != nil {
-		r.overtime.Stop()
-	}
-	r.mu.Unlock()
 	r.account()
 	if cause := context.Cause(parent); cause != nil && !r.stopped.Load() && r.cutShort() {
 		r.setFailure(fmt.Errorf("the run was cancelled: %w", cause))
 	}
 	r.summary = r.summarize()
+	r.end()
+}
+
+// end leaves nothing behind that would go on, or change how the run has ended.
+func (r *run) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	if r.overtime != nil {
+		r.overtime.Stop()
+	}
 }
 
 func (r *run) preflight() error {
@@ -289,14 +299,18 @@ func (r *run) endReading() {
 	r.source.seal()
 }
 
-// abortAfter stops the run hard after a while; the earliest one counts.
+// abortAfter stops the run hard after a while; the earliest time counts.
 func (r *run) abortAfter(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	at := time.Now().Add(d)
+	if r.over || r.overtime != nil && !at.Before(r.abortAt) {
+		return
+	}
 	if r.overtime != nil {
 		r.overtime.Stop()
 	}
-	r.overtime = time.AfterFunc(d, r.abort)
+	r.abortAt, r.overtime = at, time.AfterFunc(d, r.abort)
 }
 
 // uncancelled returns a context for what is to be done also after a hard stop, but
@@ -334,7 +348,7 @@ func (r *run) failAfterDrain(err error) { r.setFailure(err) }
 func (r *run) setFailure(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.failure == nil {
+	if r.failure == nil && !r.over {
 		r.failure = err
 	}
 }

@@ -206,3 +206,35 @@ type endless struct{}
 func (endless) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 	return numbers{rows: 1 << 40}.Records(ctx)
 }
+
+// TestTheEarliestStopCounts: neither a failure nor one after the other puts off the
+// end of what goes on.
+func TestTheEarliestStopCounts(t *testing.T) {
+	t.Parallel()
+	for drain, want := range map[time.Duration]time.Duration{100 * time.Millisecond: 600 * time.Millisecond, time.Minute: 1500 * time.Millisecond} {
+		t.Run(drain.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				fatal := pipeline.Step{Workload: pipeline.Waits, Stage: pipeline.StageFunc(func(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+					never := number(r) == 0
+					select {
+					case <-time.After(time.Duration(number(r)) * 500 * time.Millisecond):
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+					if never {
+						<-ctx.Done()
+						return nil, ctx.Err()
+					}
+					return nil, pipeline.Fatal("quota", errors.New("spent"))
+				})}
+				sink := &memory{}
+				began := time.Now()
+				s, err := engine.Run(t.Context(), pipeline.Pipeline{Source: numbers{rows: 10}, Sink: sink, DrainTimeout: drain, Steps: []pipeline.Step{fatal}}, engine.Options{})
+				if took := time.Since(began); took != want || err == nil || s.Counts.Unfinished != 10 {
+					t.Errorf("the run took %v, want %v; error %v, counts %+v", took, want, err, s.Counts)
+				}
+			})
+		})
+	}
+}
