@@ -200,3 +200,28 @@ func TestMergedRecordsEndWithTheirGroup(t *testing.T) {
 		})
 	}
 }
+
+// TestAWindowFullOfBatchesNamesTheRow, also where the last batch was larger than
+// what there was room for.
+func TestAWindowFullOfBatchesNamesTheRow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hang := pipeline.Step{Stage: batches{3, func(ctx context.Context, b []*pipeline.Record) []pipeline.Outcome {
+			if number(b[0]) == 0 {
+				<-ctx.Done()
+			}
+			return make([]pipeline.Outcome, len(b))
+		}}}
+		hang.Name, hang.Parallelism, hang.ReorderWindow = "ask", 4, 5
+		run, err := engine.Start(t.Context(), pipeline.Pipeline{Source: numbers{rows: 100}, Steps: []pipeline.Step{hang}, Sink: &memory{}}, engine.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got, want := run.Snapshot().Waiting, "1 in ask"; got != want {
+			t.Errorf("waiting for %q, want %q", got, want)
+		}
+		run.Abort()
+		_, _ = run.Wait()
+	})
+}

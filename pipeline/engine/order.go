@@ -18,76 +18,110 @@ type order struct {
 	room   chan struct{} // size 1: a token says that there may be room
 
 	mu      sync.Mutex
-	slots   []slot // a ring: ticket % len
-	next    uint64 // the ticket to hand out
-	head    uint64 // the oldest ticket that has not left
-	records int    // in the window
-	bytes   int
-	leaving bool // somebody is passing on
-	full    bool // somebody waits for room
+	moved   sync.Cond // the head has moved, or nobody is passing on any more
+	slots   []slot    // a ring: ticket % len
+	next    uint64    // the ticket to hand out
+	head    uint64    // the oldest ticket that has not left
+	records int       // in the window
+	bytes   int       // of the records and of what became of them
+	leaving bool      // somebody is passing on
+	waiting int       // how many wait for room
 }
 
 // slot is a ticket's place.
 type slot struct {
 	done    bool
 	records int // how many were taken for the ticket
-	bytes   int
+	in      int // their bytes, until it is done
 	outs    []*pipeline.Record
+	out     int          // their bytes
 	ref     pipeline.Ref // of the first, to name what is waited for
 	origin  pipeline.Origin
 }
 
 func newOrder(window int) *order {
-	return &order{window: window, room: make(chan struct{}, 1), slots: make([]slot, window)}
+	o := &order{window: window, room: make(chan struct{}, 1), slots: make([]slot, window)}
+	o.moved.L = &o.mu
+	return o
 }
 
 // await waits until the window has room, and says how many records fit.
 func (o *order) await() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.waiting++
+	defer func() { o.waiting-- }()
 	for {
-		o.mu.Lock()
-		n := o.window - o.records
-		if o.records > 0 && o.bytes >= windowBytes {
-			n = 0
-		}
-		o.full = n == 0
-		o.mu.Unlock()
-		if n > 0 {
+		if n := o.window - o.records; n > 0 && (o.records == 0 || o.bytes < windowBytes) {
 			return n
 		}
+		o.mu.Unlock()
 		<-o.room
+		o.mu.Lock()
 	}
 }
 
 // begin hands out the ticket of records that were just taken. The caller sees to
 // it that nobody takes and begins in between.
 func (o *order) begin(records []*pipeline.Record) uint64 {
-	size := 0
-	for _, r := range records {
-		size += r.Size()
-	}
+	size := sizeOf(records)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	t := o.next
 	o.next++
 	o.records += len(records)
 	o.bytes += size
-	*o.slot(t) = slot{records: len(records), bytes: size, ref: records[0].Ref, origin: records[0].Origin}
+	*o.slot(t) = slot{records: len(records), in: size, ref: records[0].Ref, origin: records[0].Origin}
 	return t
 }
 
-// finish gives back a ticket with what became of its records, and passes on what
-// is ready, in order. One worker at a time is in pass.
+// finish gives back a ticket with what became of its records, or with the rest of
+// that, and passes on what is ready, in order. One worker at a time is in pass.
 func (o *order) finish(ticket uint64, outs []*pipeline.Record, pass func([]*pipeline.Record)) {
+	size := sizeOf(outs)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	s := o.slot(ticket)
-	s.done, s.outs = true, outs
+	o.bytes -= s.in
+	s.in, s.done = 0, true
+	o.add(s, outs, size)
+	o.leave(pass)
+}
+
+// part gives a part of what became of a ticket's records. It waits while the window
+// is full of such parts, unless it is this ticket that everybody waits for.
+func (o *order) part(ticket uint64, outs []*pipeline.Record, pass func([]*pipeline.Record)) {
+	size := sizeOf(outs)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.add(o.slot(ticket), outs, size)
+	o.leave(pass)
+	o.waiting++
+	for o.bytes >= windowBytes && (ticket != o.head || o.leaving) {
+		o.moved.Wait()
+	}
+	o.waiting--
+}
+
+func (o *order) add(s *slot, outs []*pipeline.Record, size int) {
+	if s.outs == nil {
+		s.outs = outs
+	} else {
+		s.outs = append(s.outs, outs...)
+	}
+	s.out += size
+	o.bytes += size
+}
+
+// leave passes on what is ready, unless somebody else does: who comes by here again.
+func (o *order) leave(pass func([]*pipeline.Record)) {
 	if o.leaving {
-		return // whoever passes on comes by here again
+		return
 	}
 	o.leaving = true
-	for o.headDone() {
+	for o.headReady() {
 		ready := o.collect()
+		o.moved.Broadcast()
 		o.mu.Unlock()
 		notify(o.room)
 		if len(ready) > 0 {
@@ -96,25 +130,33 @@ func (o *order) finish(ticket uint64, outs []*pipeline.Record, pass func([]*pipe
 		o.mu.Lock()
 	}
 	o.leaving = false
+	o.moved.Broadcast()
 }
 
 func (o *order) slot(ticket uint64) *slot { return &o.slots[ticket%uint64(len(o.slots))] }
 
-func (o *order) headDone() bool { return o.head < o.next && o.slot(o.head).done }
+// headReady reports whether the oldest ticket is done, or a part of it is there.
+func (o *order) headReady() bool {
+	return o.head < o.next && (o.slot(o.head).done || len(o.slot(o.head).outs) > 0)
+}
 
-// collect frees the slots of all tickets that are ready from the head on, and
-// returns what became of their records.
+// collect frees the slots of all tickets that are done from the head on, and
+// returns what became of their records, and what is there of the next.
 func (o *order) collect() []*pipeline.Record {
 	var ready []*pipeline.Record
-	for o.headDone() {
+	for o.headReady() {
 		s := o.slot(o.head)
 		if ready == nil {
 			ready = s.outs
 		} else {
 			ready = append(ready, s.outs...)
 		}
+		o.bytes -= s.out
+		if !s.done {
+			s.outs, s.out = nil, 0
+			break
+		}
 		o.records -= s.records
-		o.bytes -= s.bytes
 		*s = slot{}
 		o.head++
 	}
@@ -125,7 +167,7 @@ func (o *order) collect() []*pipeline.Record {
 func (o *order) waitingFor() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.full || o.head == o.next {
+	if o.waiting == 0 || o.head == o.next {
 		return ""
 	}
 	s := o.slot(o.head)

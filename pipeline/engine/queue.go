@@ -35,10 +35,7 @@ func newQueue() *queue {
 // the queue is closed. It needs no context: whoever takes goes on taking until
 // the queue is closed, also when the run is stopped.
 func (q *queue) push(records ...*pipeline.Record) bool {
-	size := 0
-	for _, r := range records {
-		size += r.Size()
-	}
+	size := sizeOf(records)
 	for {
 		q.mu.Lock()
 		if q.closed {
@@ -94,9 +91,7 @@ func (q *queue) drop(n int) {
 		q.items, q.bytes = q.items[:0], 0
 		return
 	}
-	for _, r := range q.items[:n] {
-		q.bytes -= r.Size()
-	}
+	q.bytes -= sizeOf(q.items[:n])
 	clear(q.items[:n])
 	q.items = q.items[n:]
 }
@@ -108,6 +103,14 @@ func (q *queue) close() {
 	q.mu.Unlock()
 	notify(q.ready)
 	notify(q.room)
+}
+
+func sizeOf(records []*pipeline.Record) int {
+	size := 0
+	for _, r := range records {
+		size += r.Size()
+	}
+	return size
 }
 
 // notify leaves a token where there is none.

@@ -79,6 +79,7 @@ func (n *sinkNode) work() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var batch []*pipeline.Record
+	size := 0
 	for open := true; open; {
 		held := len(batch)
 		batch, open = n.in.take(batch, n.flush.Records-held, n.timeout(timer, held))
@@ -90,10 +91,11 @@ func (n *sinkNode) work() {
 			n.due = time.Now().Add(n.flush.Every * 9 / 10)
 		}
 		late := !open || !n.due.IsZero() && !time.Now().Before(n.due)
-		if late || len(batch) >= n.flush.Records {
+		size += sizeOf(batch[held:])
+		if late || len(batch) >= n.flush.Records || size >= queueBytes {
 			n.write(batch)
 			clear(batch)
-			batch = batch[:0]
+			batch, size = batch[:0], 0
 		}
 		if late || len(n.taken) >= commitRecords {
 			n.commit()

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,12 +25,11 @@ func TestASinkFailureIsNotHidden(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sink := &failing{}
 				fails(sink)
-				var run *engine.Execution
-				sink.onWrite = func() { run.Abort(); synctest.Wait() }
 				run, err := engine.Start(t.Context(), pipeline.Pipeline{Source: numbers{rows: 10, pause: time.Millisecond}, Sink: sink}, engine.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
+				sink.run.Store(run)
 				s, err := run.Wait()
 				if !errors.Is(err, full) {
 					t.Errorf("error %v, want that of the sink", err)
@@ -42,14 +42,13 @@ func TestASinkFailureIsNotHidden(t *testing.T) {
 
 type failing struct {
 	memory
-	onWrite            func()
+	run                atomic.Pointer[engine.Execution] // is aborted by a write
 	writeErr, closeErr error
 }
 
 func (s *failing) Write(ctx context.Context, b []*pipeline.Record) error {
-	if s.onWrite != nil {
-		s.onWrite()
-	}
+	s.run.Load().Abort()
+	<-ctx.Done()
 	if s.writeErr != nil {
 		return s.writeErr
 	}
@@ -63,12 +62,11 @@ func TestRefusedInTheMidstOfAnAbort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sink, dead := &failing{}, &memory{}
 		sink.refuse = func(n int) bool { return n == 3 }
-		var run *engine.Execution
-		sink.onWrite = func() { run.Abort(); synctest.Wait() }
 		run, err := engine.Start(t.Context(), pipeline.Pipeline{Source: numbers{rows: 10, pause: time.Millisecond}, Sink: sink, DeadLetter: dead}, engine.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
+		sink.run.Store(run)
 		s, err := run.Wait()
 		if err != nil || s.Counts.Delivered != 9 || s.Counts.Unfinished != 1 {
 			t.Errorf("error %v, counts %+v", err, s.Counts)

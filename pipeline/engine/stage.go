@@ -183,13 +183,14 @@ func (n *stageNode) work() {
 			return
 		}
 		n.busy.Add(int64(len(batch)))
-		outs := n.process(batch)
+		outs := n.process(batch, ticket)
 		n.busy.Add(int64(-len(batch)))
 		if n.order != nil {
 			n.order.finish(ticket, outs, n.pass)
 		} else {
 			n.pass(outs)
 		}
+		clear(batch) // while there is nothing to do, nothing is held
 		if buf = batch; n.surplus() {
 			return
 		}
@@ -229,18 +230,43 @@ func (n *stageNode) grow() {
 	}
 }
 
-// process returns what became of the records, in their order.
-func (n *stageNode) process(batch []*pipeline.Record) []*pipeline.Record {
+// The most that one worker holds of what became of its records, before it passes
+// on a part: a stage may make thousands of each.
+const (
+	partRecords = 512
+	partBytes   = 1 << 20
+)
+
+// process returns what became of the records, in their order, or the rest of that.
+func (n *stageNode) process(batch []*pipeline.Record, ticket uint64) []*pipeline.Record {
 	outs := make([]*pipeline.Record, 0, len(batch))
 	if n.batcher != nil {
 		return n.processBatch(batch, outs)
 	}
-	for _, r := range batch {
+	split := 0 // bytes of the children
+	for i, r := range batch {
+		before := len(outs)
 		if n.admit(r, &outs) {
 			outs = n.processOne(r, outs)
 		}
+		if made := outs[before:]; len(made) > 1 {
+			split += sizeOf(made)
+		}
+		if i < len(batch)-1 && (len(outs) >= partRecords || split >= partBytes) {
+			n.passPart(outs, ticket)
+			outs, split = make([]*pipeline.Record, 0, len(batch)), 0
+		}
 	}
 	return outs
+}
+
+// passPart passes on what became of the first records of a ticket.
+func (n *stageNode) passPart(outs []*pipeline.Record, ticket uint64) {
+	if n.order != nil {
+		n.order.part(ticket, outs, n.pass)
+	} else {
+		n.pass(outs)
+	}
 }
 
 // admit reports whether the stage is to work on r. If not, r has ended, or is in

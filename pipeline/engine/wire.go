@@ -142,6 +142,7 @@ func pump(q *queue, to streams.Inlet) {
 		for _, r := range batch {
 			in <- r
 		}
+		clear(batch)
 	}
 }
 
