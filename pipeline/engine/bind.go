@@ -42,13 +42,16 @@ func Bind[In, Out any](stage pipeline.Stage, o pipeline.StepOptions) (*Bound[In,
 	return &Bound[In, Out]{run: r, node: n, slots: make(chan struct{}, n.most)}, nil
 }
 
-// Close cancels what is in flight and releases the stage. Do returns
-// pipeline.ErrStopped from then on.
+// Close cancels what is in flight, waits for its end and releases the stage. Do
+// returns pipeline.ErrStopped from then on.
 func (b *Bound[In, Out]) Close() error {
 	var err error
 	b.closed.Do(func() {
 		b.node.stopBeginning()
 		b.run.abort()
+		for range cap(b.slots) { // nobody is in the stage any more, or gets in again
+			b.slots <- struct{}{}
+		}
 		if c, ok := b.node.step.Stage.(pipeline.Closer); ok {
 			err = c.Close()
 		}
@@ -86,6 +89,9 @@ func (b *Bound[In, Out]) Records(ctx context.Context, v In) ([]*pipeline.Record,
 	select {
 	case b.slots <- struct{}{}:
 		defer func() { <-b.slots }()
+		if b.run.ctx.Err() != nil {
+			return nil, pipeline.ErrStopped
+		}
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-b.run.ctx.Done():
@@ -109,7 +115,13 @@ func (b *Bound[In, Out]) process(ctx context.Context, r *pipeline.Record) ([]*pi
 	if errors.Is(err, context.Canceled) && b.run.ctx.Err() != nil {
 		err = pipeline.ErrStopped
 	}
-	return made, err
+	if err == nil {
+		err = check(made)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return made, nil
 }
 
 // Map has the stage process what arrives on in, several at once, and yields the
@@ -125,16 +137,20 @@ func (b *Bound[In, Out]) Map(ctx context.Context, in <-chan In) iter.Seq2[Out, e
 		// As many answers wait in order as the reorder window allows.
 		answers := make(chan chan answer[Out], b.node.step.ReorderWindow)
 		workers.Go(func() { b.feed(ctx, in, answers, &workers) })
+		var last error
 		for next := range answers {
 			a := <-next
 			if errors.Is(a.err, ErrDropped) {
 				continue
 			}
-			if !yield(a.out, a.err) || ctx.Err() != nil {
+			if last = a.err; !yield(a.out, a.err) {
 				return
 			}
+			if ctx.Err() != nil {
+				break
+			}
 		}
-		if err := ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil && !errors.Is(last, err) {
 			var none Out
 			yield(none, err)
 		}

@@ -44,7 +44,10 @@ func NewFlow[In, Out any](ctx context.Context, stage *Bound[In, Out], failed fun
 				failed(err)
 				continue
 			}
-			f.out <- v
+			select {
+			case f.out <- v:
+			case <-ctx.Done():
+			}
 		}
 	}()
 	return f
