@@ -117,6 +117,10 @@ func (h *rehearsal) open() bool {
 	return true
 }
 
+// drain brings in what was held back when the source has failed, like what was
+// passed on before.
+func (h *rehearsal) drain() bool { return len(h.held) > 0 && h.open() }
+
 // ready readies the sinks, unless no row could be prepared. A soft stop does not
 // wait for it.
 func (h *rehearsal) ready() error {
@@ -131,32 +135,45 @@ func (h *rehearsal) ready() error {
 
 // rehearse prepares a copy of the row as far as that costs nothing: through the
 // computing stages, up to the first that can only say whether it could go on.
-func (h *rehearsal) rehearse(r *pipeline.Record) (err error) {
+func (h *rehearsal) rehearse(r *pipeline.Record) error {
 	if !h.run.options.Preflight {
 		return nil
 	}
-	defer h.run.recovered("preflight", &err)
 	c := r.Clone()
 	for _, s := range h.run.pipeline.Steps {
 		if can, ok := s.Stage.(pipeline.Rehearser); ok {
-			if s.When != nil {
-				if yes, err := s.When.Bool(c); err != nil || !yes {
-					return nil // not for this stage, or a dead letter of its own
-				}
-			}
-			if err := can.Rehearse(c); err != nil {
-				return fmt.Errorf("stage %s: %w", s.Name, err)
-			}
-			return nil
+			return h.ask(s, can, c)
 		}
 		if !plain(s) {
 			return nil
 		}
-		made, err := s.Stage.Process(h.run.ctx, c)
-		if err != nil || len(made) == 0 {
+		var made []*pipeline.Record
+		err := h.run.safely(s.Name, func() (err error) {
+			made, err = s.Stage.Process(h.run.ctx, c)
+			return err
+		})
+		if err != nil || len(made) == 0 || made[0] == nil {
 			return nil // its own dead letter, or left out: says nothing about the rest
 		}
 		c = made[0]
+	}
+	return nil
+}
+
+// ask asks a stage whether it could go on with the record, if it is for it.
+func (h *rehearsal) ask(s pipeline.Step, can pipeline.Rehearser, r *pipeline.Record) error {
+	yes := s.When == nil
+	_ = h.run.safely(s.Name, func() (err error) { // an error is a dead letter of its own
+		if s.When != nil {
+			yes, err = s.When.Bool(r)
+		}
+		return err
+	})
+	if !yes {
+		return nil
+	}
+	if err := h.run.safely(s.Name, func() error { return can.Rehearse(r) }); err != nil {
+		return fmt.Errorf("stage %s: %w", s.Name, err)
 	}
 	return nil
 }

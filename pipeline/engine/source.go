@@ -38,6 +38,7 @@ func (n *sourceNode) work(ctx context.Context) {
 	}()
 	if err != nil && ctx.Err() == nil {
 		n.run.failAfterDrain(fmt.Errorf("source: %w", err))
+		n.within(n.rehearsal.drain)
 	}
 	n.ended.Store(ctx.Err() == nil)
 }
