@@ -415,7 +415,7 @@ func (r *run) failing(after int) pipeline.Share {
 	passing := 1.0
 	for _, t := range r.trials {
 		dead, passed := t.dead.Load(), t.passed.Load()
-		if n := dead + passed; n >= int64(after) {
+		if n := dead + passed; n >= max(1, int64(after)) {
 			passing *= float64(passed) / float64(n)
 		}
 	}

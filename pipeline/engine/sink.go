@@ -197,6 +197,7 @@ func (n *sinkNode) refuse(r *pipeline.Record, l *leaf, err error) {
 		return
 	}
 	r.SetTicket(l)
+	n.run.tracker.arrived.Add(-1) // it counts as a dead letter
 	n.run.bury(r, n.name, err, 1)
 }
 

@@ -67,6 +67,7 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		step.Workload = pipeline.Waits
 	}
 	step.StepOptions = policy.Defaults(step.StepOptions, step.Workload)
+	step.Parallelism = max(1, step.Parallelism)
 	n := &stageNode{
 		run: r, step: step, turner: turner, ordered: ordered,
 		in: newQueue(), taking: make(chan struct{}, 1), chunk: 1, halt: make(chan struct{}),

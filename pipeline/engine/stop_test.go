@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/reugn/go-streams/flow"
 
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
@@ -236,5 +239,43 @@ func TestTheEarliestStopCounts(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestNegativeNumbers mean the least there is, and hang or fail nothing.
+func TestNegativeNumbers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		one := step("one", func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+			if number(r) == 0 {
+				return nil, errors.New("bad")
+			}
+			return []*pipeline.Record{r}, nil
+		})
+		one.Parallelism, one.ReorderWindow = -1, -1
+		sink := &memory{}
+		p := pipeline.Pipeline{Source: numbers{rows: 1000}, Steps: []pipeline.Step{one, {Stage: engine.Foreign(flow.NewPassThrough())}}, Sink: sink}
+		p.StopWhen.After = -1
+		s, err := engine.Run(t.Context(), p, engine.Options{})
+		if err == nil || strings.Contains(err.Error(), "NaN") || s.Counts.DeadLettered != 1 {
+			t.Errorf("error %v, counts %+v", err, s.Counts)
+		}
+		adds(t, s, sink, nil)
+	})
+}
+
+// TestFinishedCountsOnce what the sink refuses.
+func TestFinishedCountsOnce(t *testing.T) {
+	t.Parallel()
+	sink := &memory{refuse: func(n int) bool { return n%10 == 0 }}
+	run, err := engine.Start(t.Context(), pipeline.Pipeline{Source: numbers{rows: 1000}, Sink: sink}, engine.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got := run.Snapshot().Finished; got != 1000 {
+		t.Errorf("%d of 1000 are finished", got)
 	}
 }
