@@ -192,8 +192,10 @@ func (b *builder) number(s schema, integer bool) ([]byte, error) {
 	case highest != nil:
 		low, high = *highest-max(100, math.Abs(*highest)), *highest
 	}
+	low, high = max(low, -math.MaxFloat64), min(high, math.MaxFloat64) // what JSON can say
 	fits := func(v float64) bool {
-		return (s.Minimum == nil || v >= *s.Minimum) && (s.Maximum == nil || v <= *s.Maximum) &&
+		return !math.IsInf(v, 0) && !math.IsNaN(v) &&
+			(s.Minimum == nil || v >= *s.Minimum) && (s.Maximum == nil || v <= *s.Maximum) &&
 			(s.ExclusiveMinimum == nil || v > *s.ExclusiveMinimum) && (s.ExclusiveMaximum == nil || v < *s.ExclusiveMaximum)
 	}
 	step := s.MultipleOf
@@ -204,7 +206,7 @@ func (b *builder) number(s schema, integer bool) ([]byte, error) {
 		return b.multiple(low, high, step, fits)
 	}
 	v := low + b.dice.share()*(high-low)
-	for _, try := range []float64{math.Round(v*100) / 100, v, (low + high) / 2} {
+	for _, try := range []float64{math.Round(v*100) / 100, v, low/2 + high/2} {
 		if fits(try) && !integer {
 			return appendNumber(try), nil
 		}
