@@ -157,10 +157,10 @@ func BenchmarkQuota(b *testing.B) {
 		{"blind", quota{server: simulator.Options{RequestsPerMinute: rpm, Dialect: simulator.DialectPlain}}},
 		{"blind/tokens", quota{server: simulator.Options{TokensPerMinute: tpm, LatencySpread: 0.5, Dialect: simulator.DialectPlain}, text: mixed}},
 	} {
+		if q.rows = 1200; q.text == nil {
+			q.rows, q.text = 1500, short
+		}
 		b.Run(q.name, func(b *testing.B) {
-			if q.rows = 1200; q.text == nil {
-				q.rows, q.text = 1500, short
-			}
 			for range b.N {
 				m, summary := q.run(b)
 				took := m.last.Sub(m.first)

@@ -56,13 +56,16 @@ func TestQuotas(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		options simulator.Options
-		refused float64
+		refused float64 // share, at most
 	}{
 		{"requests", simulator.Options{RequestsPerMinute: 6000}, 0.02},
 		{"tokens", simulator.Options{TokensPerMinute: 78_000}, 0.02}, // 13 tokens a row
 		{"both", simulator.Options{RequestsPerMinute: 6000, TokensPerMinute: 78_000, LatencySpread: 0.5}, 0.02},
 		{"requests, in seconds", simulator.Options{RequestsPerMinute: 6000, Dialect: simulator.DialectAzure}, 0.02},
 		{"tokens, until a time", simulator.Options{TokensPerMinute: 78_000, Dialect: simulator.DialectAnthropic}, 0.02},
+		// Without headers it takes refusals to find out, most of them at the start. Without
+		// any pace every second request would be refused.
+		{"requests, blind", simulator.Options{RequestsPerMinute: 6000, Dialect: simulator.DialectPlain}, 0.2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
