@@ -1,0 +1,97 @@
+package pipeline
+
+import (
+	"context"
+	"io"
+)
+
+// What a component may implement so that a run that was killed goes on where it was:
+// sources that can begin in the middle, stages that remember, sinks that can be cut
+// back. A component without them still works; the engine then reads from the start and
+// leaves out what was settled, or promises less.
+
+// Identifier is a source over something that may change between two runs. A source
+// without it is taken for the same as long as its configuration is.
+type Identifier interface {
+	Source
+	// Identify returns what there is to read now, in words of the source's own (sizes,
+	// hashes, entity tags). It reads no more than it must and is called before Records.
+	Identify(ctx context.Context) (string, error)
+	// Compare reports how what there is to read now differs from what Identify returned
+	// in an earlier run: Same; Grown, when all that was there still is, in front of what
+	// is new; else an error that says what changed.
+	Compare(ctx context.Context, was string) (Change, error)
+}
+
+// Change is how a source differs from what an earlier run found.
+type Change uint8
+
+// The kinds of Change that a run can go on with.
+const (
+	// Same says that there is nothing new.
+	Same Change = iota
+	// Grown says that there are new rows behind those that were there.
+	Grown
+)
+
+// Seeker is a source that can begin in the middle.
+type Seeker interface {
+	Source
+	// Seek has the next Records begin with the row that stood at the Origin, which is
+	// that of a record it yielded in an earlier run, and go on as if all before it had
+	// been read. The source has been compared ([Identifier]) before.
+	Seek(ctx context.Context, at Origin) error
+}
+
+// Stateful is a stage that remembers from one record to the next. Beside that, it must
+// answer a record that it is shown again, by Ref, as it did the first time.
+type Stateful interface {
+	Sequential
+	// Save writes what has changed since the last Save or Load. What is written is
+	// appended to what was. It is called between two records.
+	Save(w io.Writer) error
+	// Load takes in all that was saved, before the first record.
+	Load(r io.Reader) error
+}
+
+// Rewinder is a sink whose output can be cut back to where a [Sink.Commit] left it.
+type Rewinder interface {
+	Sink
+	// Rewind is called in place of [Starter.Start] when a run goes on: it leaves what was
+	// there at the position and nothing behind it. It refuses, and changes nothing, where
+	// the output is not what it was then. The empty position is an output in which
+	// nothing was committed yet.
+	Rewind(ctx context.Context, to Position) error
+}
+
+// Delivery says how often a record is in the output of a run that was killed and went
+// on.
+type Delivery string
+
+// The kinds of Delivery.
+const (
+	// AtLeastOnce: what was written after the last checkpoint is there twice.
+	AtLeastOnce Delivery = "at least once"
+	// ExactlyOnce: the output is cut back to the checkpoint, or written under names that
+	// a second run writes again.
+	ExactlyOnce Delivery = "exactly once"
+	// ExactlyOnceByKey: a record written again takes the place of the first, if no other
+	// has its key.
+	ExactlyOnceByKey Delivery = "exactly once by key"
+)
+
+// Deliverer is a sink that says what it can promise; any other delivers
+// [AtLeastOnce].
+type Deliverer interface {
+	Sink
+	// Delivery is known before the sink is started.
+	Delivery() Delivery
+}
+
+// Publisher is a sink that shows what it wrote only when a checkpoint covers it.
+type Publisher interface {
+	Sink
+	// Publish is called after the checkpoint that holds the position is durable; it may be
+	// called again with the same one.
+	Publish(ctx context.Context, to Position) error
+}
