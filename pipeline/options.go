@@ -7,6 +7,13 @@ import "time"
 type Pipeline struct {
 	// Name is for messages and for the folder of the run's state.
 	Name string
+	// Fingerprint is everything that shapes the rows and the answers, digested, by the
+	// path of its key: a run that was killed is not gone on with under another. Package
+	// load fills it in; of a pipeline built in Go it is the program's to say.
+	Fingerprint map[string]string
+	// State is the folder in which a run keeps what it needs to go on after it was killed.
+	// Empty, or "off", keeps nothing, unless the program says otherwise.
+	State string
 	// Source is where the rows come from.
 	Source Source
 	// SourceName says so in messages: "file data/tickets.csv". It may be empty.

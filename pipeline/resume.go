@@ -70,6 +70,9 @@ type Delivery string
 
 // The kinds of Delivery.
 const (
+	// NotKept: what is written goes to whoever reads it now (a pipe, a terminal) and
+	// cannot be had again, so that a run keeps no state unless it is told to.
+	NotKept Delivery = "not kept"
 	// AtLeastOnce: what was written after the last checkpoint is there twice.
 	AtLeastOnce Delivery = "at least once"
 	// ExactlyOnce: the output is cut back to the checkpoint, or written under names that

@@ -252,6 +252,7 @@ var (
 		}
 		return strings.Join(out, ", ")
 	}}
+	kept  = aspect{"state", func(o observation) string { return o.summary.State }}
 	named = aspect{"name", func(o observation) string { return o.summary.Name }}
 	// asked is what the scripted components saw, in any order: what happens in the same
 	// moment has none.

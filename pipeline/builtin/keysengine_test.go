@@ -94,6 +94,8 @@ sink: {file: {path: DIR/out.jsonl}}
 			script: func(c *call) error { return hang(c.ctx) }, stop: time.Second,
 		},
 
+		{key: "pipeline: state", yaml: counting, values: []string{"off", "DIR/one"}, see: []aspect{kept}},
+
 		{key: "source: key", yaml: keyed, values: []string{"id", "other"}, see: []aspect{dead}},
 		{key: "sink: flush.records", yaml: recorded, values: []string{"1", "3"}, script: works, see: []aspect{asked}},
 		{

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/rowmill/rowmill/internal/fsys"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/policy"
 )
@@ -20,8 +21,20 @@ type Options struct {
 	// Limits are the limits of the endpoints that are asked. Runs and bound stages that
 	// are given the same ones share what an endpoint allows; nil makes new ones.
 	Limits *policy.Limits
-	// Fresh lets the sinks overwrite output of an earlier run.
+	// Fresh starts over: the sinks overwrite output of an earlier run, and what State
+	// has of it is forgotten.
 	Fresh bool
+	// State is the folder in which the run keeps what it needs to go on after it was
+	// killed: a run that finds one unfinished there goes on with it. Nobody else may
+	// use the folder. "off" keeps nothing; "" leaves it to Pipeline.State, and keeps
+	// nothing if that is empty too.
+	State string
+	// SyncEvery is how long an answer may be only in the memory of the operating system,
+	// which a kill leaves alone and a power cut does not. Negative makes every answer
+	// durable before it is used. Defaults to 50ms.
+	SyncEvery time.Duration
+
+	files fsys.FS // nil for those of the operating system
 	// Preflight probes every component and rehearses the first rows before
 	// anything is written or paid.
 	Preflight bool
@@ -97,6 +110,20 @@ type Summary struct {
 	RepeatedKeys int64 `json:"repeated_keys,omitempty"`
 	// Stopped says that the run was asked to stop before its end.
 	Stopped bool `json:"stopped,omitempty"`
+	// State is the folder of the run's state; "" if none is kept.
+	State string `json:"state,omitempty"`
+	// Resumed says that the run went on with an earlier one; Counts are of both.
+	Resumed bool `json:"resumed,omitempty"`
+	// DoneBefore is how many rows had ended in that one, and Replayed how many answers
+	// were taken from its journal.
+	DoneBefore int64 `json:"done_before,omitempty"`
+	Replayed   int64 `json:"replayed,omitempty"`
+	// NothingToDo says that the earlier run was finished, and nothing has come to its
+	// source since. Nothing was read or written.
+	NothingToDo bool `json:"nothing_to_do,omitempty"`
+	// Delivery is how often a record may be in the output of a run that was killed and
+	// went on.
+	Delivery pipeline.Delivery `json:"delivery,omitempty"`
 }
 
 // StageSummary is what one stage did.
@@ -125,4 +152,11 @@ func Run(ctx context.Context, p pipeline.Pipeline, o Options) (Summary, error) {
 		return Summary{Name: p.Name}, err
 	}
 	return e.Wait()
+}
+
+func (o Options) fs() fsys.FS {
+	if o.files == nil {
+		return fsys.OS{}
+	}
+	return o.files
 }

@@ -60,9 +60,9 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 		case o.Err != nil: // what entered, and not r: another outcome may hold that
 			outs = n.failed(&saved[i], o.Err, attempts, outs)
 		case o.Merged:
-			g.members = append(g.members, who.leaf)
+			g.members = append(g.members, who.member())
 		default:
-			g.begin(o.Records, who.leaf)
+			g.begin(o.Records, who.member())
 			outs = n.accept(r, who, o.Records, outs)
 		}
 	}
@@ -107,7 +107,7 @@ type group struct {
 	tracker *tracker
 	seen    map[*pipeline.Record]struct{} // what the outcomes hold so far
 	host    *pipeline.Record
-	members []*leaf
+	members []member
 }
 
 var (
@@ -129,10 +129,10 @@ func (g *group) check(o pipeline.Outcome) error {
 
 // begin lets the next ones be merged into the first of the records. Where there is
 // none the one before it stays.
-func (g *group) begin(records []*pipeline.Record, l *leaf) {
+func (g *group) begin(records []*pipeline.Record, m member) {
 	if len(records) > 0 {
 		g.close()
-		g.host, g.members = records[0], []*leaf{l}
+		g.host, g.members = records[0], []member{m}
 	}
 }
 

@@ -36,6 +36,30 @@ func (n *stageNode) failed(r *pipeline.Record, err error, attempts int, outs []*
 	return outs
 }
 
+// final reports whether a record ends with an error, so that it is not to be paid for
+// again.
+func (n *stageNode) final(err error) bool {
+	class, _ := pipeline.Classify(err)
+	cut := cutOff(n.run.ctx, err) || errors.Is(err, pipeline.ErrStopped) || errors.Is(err, pipeline.ErrEnough)
+	return !cut && class != pipeline.ClassFatal && n.step.OnError != pipeline.StopRun
+}
+
+// unsettled returns those children that have not ended in the run that this one goes
+// on with; the others end here, as they did.
+func (r *run) unsettled(parent identity, children []*pipeline.Record) []*pipeline.Record {
+	if parent.leaf == nil || parent.leaf.row == nil || len(parent.leaf.row.earlier) == 0 {
+		return children
+	}
+	return slices.DeleteFunc(children, func(c *pipeline.Record) bool {
+		how, ended := parent.leaf.row.earlier[c.Ref.Path]
+		if ended {
+			c.SetTicket(nil)
+			r.settled(r.tracker.settleLeaves(how, member{parent.leaf, c.Ref.Path}))
+		}
+		return ended
+	})
+}
+
 // stopping reports whether nothing new is begun. Without that, a stage that says
 // [pipeline.ErrStopped] has failed: its rows must not be left out in silence.
 func (n *stageNode) stopping() bool {

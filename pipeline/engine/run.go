@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,9 +32,11 @@ type run struct {
 	softOnce  sync.Once
 	stopped   atomic.Bool // asked to stop
 	enough    atomic.Bool // a stage wants no more: what the source has left is not missing
+	idle      bool        // an earlier run did everything
 	finished  chan struct{}
 	summary   Summary
 	limits    *policy.Limits
+	keeper    *keeper // nil if the run keeps no state
 	tracker   tracker
 	reasons   reasons
 	source    *sourceNode
@@ -110,6 +111,7 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	}
 	r.pipeline.StopWhen.DeadLetters = cmp.Or(p.StopWhen.DeadLetters, 0.5)
 	r.pipeline.StopWhen.After = cmp.Or(p.StopWhen.After, 200)
+	r.options.State = stateOf(p, o)
 	r.ctx, r.abort = context.WithCancel(ctx)
 	r.reading, r.endInput = context.WithCancel(r.ctx)
 	r.trials = map[string]*trial{"source": {}, "sink": {}}
@@ -130,6 +132,16 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.source.out = r.firstQueue()
 	context.AfterFunc(r.ctx, func() { r.softStop(false) })
 	return r, nil
+}
+
+// stateOf returns the folder for the state of a run, "" if it keeps none.
+func stateOf(p pipeline.Pipeline, o Options) string {
+	switch dir := cmp.Or(o.State, p.State); dir {
+	case "off":
+		return ""
+	default:
+		return dir
+	}
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -183,13 +195,20 @@ func nameSteps(steps []pipeline.Step) []pipeline.Step {
 func (r *run) main(parent context.Context) {
 	defer close(r.finished)
 	defer r.abort()
-	if err := r.preflight(); err != nil {
+	if err := r.openState(); err != nil {
+		r.failNow(&PreflightError{err})
+	} else if r.keeper != nil && r.keeper.nothingToDo() {
+		r.keeper.repeat()
+	} else if err := r.preflight(); err != nil {
 		r.failNow(&PreflightError{err})
 	} else {
 		r.stream()
 	}
 	r.release()
 	r.account()
+	if r.keeper != nil {
+		r.keeper.end()
+	}
 	if cause := context.Cause(parent); cause != nil && !r.stopped.Load() && r.cutShort() {
 		r.setFailure(fmt.Errorf("the run was cancelled: %w", cause))
 	}
@@ -218,28 +237,18 @@ func (r *run) preflight() error {
 	return err
 }
 
-// ready readies the sinks, before the first row is passed on. That for dead letters
-// is started with the first of them, and there may be none.
-func (r *run) ready(ctx context.Context) error {
-	if r.dead != nil {
-		if p, ok := r.dead.sink.(pipeline.Preparer); ok {
-			err := r.safely("dead_letter", func() error { return p.Prepare(ctx, r.options.Fresh) })
-			if err != nil {
-				return fmt.Errorf("dead_letter: %w", err)
-			}
-		}
-	}
-	if err := r.sink.start(ctx); err != nil {
-		return fmt.Errorf("sink: %w", err)
-	}
-	return nil
-}
-
 // stream runs the nodes to the end, then the dead letters.
 func (r *run) stream() {
 	if r.dead != nil {
 		go r.dead.work()
 	}
+	done := make(chan struct{})
+	if r.keeper != nil {
+		var keeping sync.WaitGroup
+		keeping.Go(func() { r.keeper.work(done) })
+		defer keeping.Wait()
+	}
+	defer close(done)
 	r.wire()
 	if r.dead != nil {
 		r.dead.in.close()
@@ -250,7 +259,7 @@ func (r *run) stream() {
 // cutShort reports whether rows were left unread or unfinished.
 func (r *run) cutShort() bool {
 	unread := !r.source.ended.Load() && !r.enough.Load()
-	return unread || r.tracker.ended[unfinished].Load() > 0
+	return unread || r.tracker.someUnfinished()
 }
 
 // release closes every component.
@@ -274,7 +283,7 @@ func (r *run) release() {
 
 // account checks that every leaf has ended.
 func (r *run) account() {
-	if lost := r.tracker.counts().lost(); lost != 0 || r.tracker.openRows.Load() != 0 {
+	if lost := r.tracker.counts().lost(); lost != 0 || r.tracker.openLeft() != 0 {
 		r.fail(fmt.Errorf("%d records are unaccounted for: an operator between the stages must pass on each record exactly once", lost))
 	}
 }
@@ -402,44 +411,4 @@ func (r *run) bury(rec *pipeline.Record, stage string, err error, attempts int) 
 		r.dead.in.push(deadLetter(rec, stage, err, attempts))
 	}
 	r.checkStopWhen()
-}
-
-// trial is how the rows fared in one component.
-type trial struct{ passed, dead atomic.Int64 }
-
-// failing is the share of the rows that become dead letters. It is put together of
-// the shares of the components that have seen enough rows: rows that are still
-// under way count for those they have passed, so that the failures of a fast
-// component are not held against the successes that a slow one still owes.
-func (r *run) failing(after int) pipeline.Share {
-	passing := 1.0
-	for _, t := range r.trials {
-		dead, passed := t.dead.Load(), t.passed.Load()
-		if n := dead + passed; n >= max(1, int64(after)) {
-			passing *= float64(passed) / float64(n)
-		}
-	}
-	return pipeline.Share(1 - passing)
-}
-
-// checkStopWhen ends a run that goes wrong early.
-func (r *run) checkStopWhen() {
-	s := r.pipeline.StopWhen
-	if s.Off {
-		return
-	}
-	share := r.failing(s.After)
-	if share < s.DeadLetters {
-		return
-	}
-	r.fail(fmt.Errorf("stopped early: %.0f%% of the rows fail, %d so far (stop_when: %v after %d); most frequent: %s",
-		float64(share)*100, r.deadSoFar.Load(), s.DeadLetters, s.After, topReasons(r.reasons.list(), 3)))
-}
-
-func topReasons(list []Reason, most int) string {
-	var parts []string
-	for _, one := range list[:min(most, len(list))] {
-		parts = append(parts, fmt.Sprintf("%d× %s: %s: %s", one.Count, one.Stage, one.Code, one.Message))
-	}
-	return strings.Join(parts, "; ")
 }

@@ -27,13 +27,17 @@ type sinkNode struct {
 	policy *policy.Stage
 	in     *queue
 	done   chan struct{}
-	broken bool // the sink has failed: nothing more is written
+	broken bool      // the sink has failed: nothing more is written
+	fresh  bool      // it starts over
+	resume *sinkMark // where it goes on; nil if it begins
 
 	mu      sync.Mutex
 	started bool
 	closed  bool
 
-	taken []*leaf // written, not committed
+	at sinkMark // of the last commit; under the keeper's lock
+
+	taken []member // written, not committed
 	due   time.Time
 }
 
@@ -63,14 +67,64 @@ func (n *sinkNode) start(ctx context.Context) error {
 	if n.closed {
 		return pipeline.ErrStopped
 	}
-	if s, ok := n.sink.(pipeline.Starter); ok {
-		err := n.run.safely(n.name, func() error { return s.Start(ctx, n.run.options.Fresh) })
-		if err != nil {
-			return err
-		}
+	if err := n.run.safely(n.name, func() error { return n.open(ctx) }); err != nil {
+		return err
 	}
 	n.started = true
 	return nil
+}
+
+// open opens the sink where it begins or goes on.
+func (n *sinkNode) open(ctx context.Context) error {
+	if n.resume != nil {
+		n.at = *n.resume
+		if r, ok := n.sink.(pipeline.Rewinder); ok {
+			return r.Rewind(ctx, n.resume.Position)
+		}
+	}
+	if s, ok := n.sink.(pipeline.Starter); ok {
+		return s.Start(ctx, n.fresh || n.run.options.Fresh)
+	}
+	return nil
+}
+
+// prepare has a sink that may never be started refuse what is there, or remove it.
+func (n *sinkNode) prepare(ctx context.Context, fresh bool) error {
+	p, ok := n.sink.(pipeline.Preparer)
+	if !ok {
+		return nil
+	}
+	if err := n.run.safely(n.name, func() error { return p.Prepare(ctx, fresh) }); err != nil {
+		return fmt.Errorf("%s: %w", n.name, err)
+	}
+	return nil
+}
+
+// mark is where the sink stood at its last commit. The caller holds the keeper's lock.
+func (n *sinkNode) mark() sinkMark {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.at.Started = n.started || n.at.Started
+	return n.at
+}
+
+// publish has the sink show what a checkpoint covers.
+func (n *sinkNode) publish(at sinkMark) error {
+	p, ok := n.sink.(pipeline.Publisher)
+	if !ok || !at.Started {
+		return nil
+	}
+	ctx, cancel := n.run.uncancelled()
+	defer cancel()
+	return n.run.safely(n.name, func() error { return p.Publish(ctx, at.Position) })
+}
+
+// delivery is what the sink promises.
+func (n *sinkNode) delivery() pipeline.Delivery {
+	if d, ok := n.sink.(pipeline.Deliverer); ok {
+		return d.Delivery()
+	}
+	return pipeline.AtLeastOnce
 }
 
 // work writes what arrives until the input ends.
@@ -146,8 +200,8 @@ func (n *sinkNode) write(batch []*pipeline.Record) {
 
 // claim takes over the leaves of the records, and leaves out records that ended
 // before: they must not be written twice.
-func (n *sinkNode) claim(batch []*pipeline.Record) ([]*pipeline.Record, []*leaf) {
-	leaves := make([]*leaf, 0, len(batch))
+func (n *sinkNode) claim(batch []*pipeline.Record) ([]*pipeline.Record, []member) {
+	leaves := make([]member, 0, len(batch))
 	kept := batch[:0]
 	for _, r := range batch {
 		l := ticketOf(r)
@@ -156,7 +210,7 @@ func (n *sinkNode) claim(batch []*pipeline.Record) ([]*pipeline.Record, []*leaf)
 			continue
 		}
 		r.SetTicket(nil)
-		leaves, kept = append(leaves, l), append(kept, r)
+		leaves, kept = append(leaves, member{l, r.Ref.Path}), append(kept, r)
 	}
 	return kept, leaves
 }
@@ -190,21 +244,19 @@ func (n *sinkNode) stopped(err error) bool {
 }
 
 // refuse ends a record that the sink does not take.
-func (n *sinkNode) refuse(r *pipeline.Record, l *leaf, err error) {
+func (n *sinkNode) refuse(r *pipeline.Record, m member, err error) {
 	if n.how == deadLettered {
 		n.run.failNow(fmt.Errorf("%s: dead letter of %s: %w", n.name, r.ID(), err))
-		n.end([]*leaf{l}, unfinished)
+		n.end([]member{m}, unfinished)
 		return
 	}
-	r.SetTicket(l)
+	r.SetTicket(m.leaf)
 	n.run.tracker.arrived.Add(-1) // it counts as a dead letter
 	n.run.bury(r, n.name, err, 1)
 }
 
-func (n *sinkNode) end(leaves []*leaf, how ending) {
-	for _, l := range leaves {
-		n.run.settled(n.run.tracker.settleLeaf(l, how))
-	}
+func (n *sinkNode) end(leaves []member, how ending) {
+	n.run.settled(n.run.tracker.settleLeaves(how, leaves...))
 }
 
 // commit makes durable what was written; only then has it ended.
@@ -214,9 +266,10 @@ func (n *sinkNode) commit() {
 	}
 	ctx, cancel := n.run.uncancelled()
 	defer cancel()
+	defer n.run.keeper.committing()()
 	how := n.how
 	err := n.run.safely(n.name, func() (err error) {
-		_, err = n.sink.Commit(ctx)
+		n.at.Position, err = n.sink.Commit(ctx)
 		return err
 	})
 	if err != nil {

@@ -44,7 +44,10 @@ func (n *sourceNode) work(ctx context.Context) {
 }
 
 func (n *sourceNode) read(ctx context.Context) error {
-	var seq uint64
+	seq, err := n.run.keeper.seek(ctx)
+	if err != nil {
+		return err
+	}
 	limit := n.run.options.Limit
 	for r, err := range n.source.Records(ctx) {
 		switch {
@@ -60,7 +63,11 @@ func (n *sourceNode) read(ctx context.Context) error {
 		if err == nil {
 			n.identify(r)
 		}
-		if !n.within(func() bool { return n.rehearsal.take(r, err) }) {
+		done, other := n.run.tracker.skip(r)
+		if other != nil {
+			return other
+		}
+		if !done && !n.within(func() bool { return n.rehearsal.take(r, err) }) {
 			return nil
 		}
 		if limit > 0 && int64(seq) >= limit {

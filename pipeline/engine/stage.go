@@ -34,6 +34,8 @@ type stageNode struct {
 	trial   *trial           // nil for a bound stage
 	batcher pipeline.Batcher // nil for a stage that takes one record at a time
 	turner  bool             // puts its turns under the policies itself
+	answers *answers         // the journal of what it returns; nil if there is none
+	memory  *stateFile       // of a stage that remembers, if the run keeps state
 	policy  *policy.Stage    // nil for a stage that has none
 	ordered bool
 	order   *order // nil where one worker keeps the order, or nobody does
@@ -306,8 +308,7 @@ func (n *stageNode) when(r *pipeline.Record) (yes bool, err error) {
 
 func (n *stageNode) processOne(r *pipeline.Record, outs []*pipeline.Record) []*pipeline.Record {
 	saved := r.Snapshot()
-	made, attempts, err := n.call(n.run.ctx, r, saved)
-	n.calls.Add(1)
+	made, attempts, err := n.outcome(r, &saved)
 	if errors.Is(err, pipeline.ErrEnough) {
 		n.run.enoughFor(n)
 		err = nil
@@ -320,6 +321,33 @@ func (n *stageNode) processOne(r *pipeline.Record, outs []*pipeline.Record) []*p
 		return n.failed(r, err, attempts, outs)
 	}
 	return n.accept(r, identityOf(&saved), made, outs)
+}
+
+// outcome returns what becomes of r, which came in as saved says: what the journal
+// knows of it, else what the stage makes of it now.
+func (n *stageNode) outcome(r, saved *pipeline.Record) (made []*pipeline.Record, attempts int, err error) {
+	if n.memory != nil {
+		n.memory.busy.Lock()
+		defer n.memory.busy.Unlock()
+	}
+	if n.answers == nil {
+		n.calls.Add(1)
+		return n.call(n.run.ctx, r, *saved)
+	}
+	if made, attempts, err, known := n.answers.replay(r); known {
+		return made, attempts, err
+	}
+	made, attempts, err = n.call(n.run.ctx, r, *saved)
+	n.calls.Add(1)
+	if err == nil {
+		err = check(made)
+	}
+	if err == nil || n.final(err) {
+		if lost := n.answers.keep(saved, r, made, attempts, err); lost != nil {
+			return nil, attempts, lost
+		}
+	}
+	return made, attempts, err
 }
 
 // call has the stage process the record under its policies.
@@ -399,7 +427,7 @@ func (n *stageNode) accept(r *pipeline.Record, who identity, made, outs []*pipel
 	}
 	switch {
 	case len(made) == 0:
-		n.run.settled(n.run.tracker.settleLeaf(who.leaf, dropped))
+		n.run.settled(n.run.tracker.settleLeaves(dropped, who.member()))
 		return outs
 	case len(made) == 1 && made[0] == r:
 		r.Ref = who.ref
@@ -407,5 +435,5 @@ func (n *stageNode) accept(r *pipeline.Record, who identity, made, outs []*pipel
 		return append(outs, r)
 	}
 	n.run.tracker.split(who, made)
-	return append(outs, made...)
+	return append(outs, n.run.unsettled(who, made)...)
 }

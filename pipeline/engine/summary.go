@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -64,6 +65,10 @@ func (r *run) summarize() Summary {
 	s := Summary{
 		Name: r.pipeline.Name, Elapsed: time.Since(r.began), Counts: r.tracker.counts(),
 		Reasons: r.reasons.list(), RepeatedKeys: r.source.keys.total.Load(), Stopped: r.stopped.Load(),
+		State: r.options.State, NothingToDo: r.idle, Delivery: r.sink.delivery(),
+	}
+	if k := r.keeper; k != nil && k.resumed {
+		s.Resumed, s.DoneBefore, s.Replayed = true, int64(k.was.Source.ended()), k.replayed.Load()
 	}
 	if s.Counts.DeadLettered > 0 {
 		s.DeadLetters = r.pipeline.DeadLetterName
@@ -77,8 +82,35 @@ func (r *run) summarize() Summary {
 func (n *stageNode) summary() StageSummary {
 	s := n.snapshot()
 	sum := StageSummary{Name: s.Name, Calls: s.Calls, Attempts: s.Attempts, Retries: s.Retries, Refusals: s.Refusals}
-	if a, ok := n.step.Stage.(pipeline.Accountant); ok {
-		_ = n.run.safely(n.step.Name, func() error { sum.Usage = a.Usage(); return nil }) // logged
-	}
+	sum.Usage = n.usage()
 	return sum
+}
+
+// usage is what the stages have used, together with the run that this one goes on with.
+func (r *run) usage() map[string]map[string]int64 {
+	all := map[string]map[string]int64{}
+	for _, n := range r.stages {
+		if used := n.usage(); len(used) > 0 {
+			all[n.step.Name] = used
+		}
+	}
+	return all
+}
+
+func (n *stageNode) usage() map[string]int64 {
+	a, ok := n.step.Stage.(pipeline.Accountant)
+	if !ok {
+		return nil
+	}
+	var used map[string]int64
+	_ = n.run.safely(n.step.Name, func() error { used = maps.Clone(a.Usage()); return nil }) // logged
+	if n.run.keeper != nil {
+		for name, before := range n.run.keeper.was.Usage[n.step.Name] {
+			if used == nil {
+				used = map[string]int64{}
+			}
+			used[name] += before
+		}
+	}
+	return used
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -12,14 +13,16 @@ import (
 // have not ended. Records carry it as their ticket. A record that others were
 // merged into has a leaf of its own, and ends for all of them.
 type leaf struct {
-	open   atomic.Int32
-	merged []*leaf // what a group was made of; nil for a row
+	open   int
+	left   bool     // a part of it is unfinished
+	merged []member // what a group was made of; nil for a row
+	row    *row     // of a group, that of its first member; nil if the run keeps no state
 }
 
-func newLeaf() *leaf {
-	l := &leaf{}
-	l.open.Store(1)
-	return l
+// member is a leaf, and which child of the row the record was that carried it.
+type member struct {
+	leaf *leaf
+	path string
 }
 
 // ending is how a leaf ended.
@@ -32,23 +35,35 @@ const (
 	deadLettered
 	unfinished
 	endings
+
+	mergedInto = endings // it lives on inside another record, which has ended
 )
 
 var errTwice = errors.New("a record ended twice: a stage or a foreign operator passed it on more than once")
 
 // tracker settles: it counts every leaf exactly once, by how it ended.
 type tracker struct {
-	read, made, merged atomic.Int64
-	ended              [endings]atomic.Int64
-	openRows           atomic.Int64 // rows with leaves that have not ended
-	arrived            atomic.Int64 // leaves that came to the end of the stages
+	read    atomic.Int64
+	arrived atomic.Int64 // leaves that came to the end of the stages
+
+	mu           sync.Mutex
+	made, merged int64
+	ended        [endings]int64
+	openRows     int64 // rows with leaves that have not ended
+	rows         *rows // nil if the run keeps no state
 }
 
 // begin makes r a new row.
 func (t *tracker) begin(r *pipeline.Record) {
 	t.read.Add(1)
-	t.openRows.Add(1)
-	r.SetTicket(newLeaf())
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.openRows++
+	if t.rows != nil {
+		r.SetTicket(t.rows.begin(r))
+	} else {
+		r.SetTicket(&leaf{open: 1})
+	}
 }
 
 // identity is who a record was when it entered a stage, whatever that did to it.
@@ -63,6 +78,8 @@ func identityOf(r *pipeline.Record) identity {
 	return identity{ticketOf(r), r.Ref, r.Origin, r.Key()}
 }
 
+func (i identity) member() member { return member{i.leaf, i.ref.Path} }
+
 // split makes the children leaves of what parent is a leaf of. The parent may be
 // one of them.
 func (t *tracker) split(parent identity, children []*pipeline.Record) {
@@ -76,21 +93,37 @@ func (t *tracker) split(parent identity, children []*pipeline.Record) {
 			c.Origin = parent.origin
 		}
 	}
-	if n := len(children) - 1; n > 0 {
-		t.made.Add(int64(n))
-		if parent.leaf != nil {
-			parent.leaf.open.Add(int32(n))
+	n := len(children) - 1
+	if n <= 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.made += int64(n)
+	if l := parent.leaf; l != nil {
+		l.open += n
+		if l.row != nil {
+			l.row.made += int64(n)
 		}
 	}
 }
 
 // merge makes into the record that members live on in; into is the first of them
 // or made of it.
-func (t *tracker) merge(into *pipeline.Record, members []*leaf) {
-	l := newLeaf()
-	l.merged = members
+func (t *tracker) merge(into *pipeline.Record, members []member) {
+	l := &leaf{open: 1, merged: members}
 	into.SetTicket(l)
-	t.merged.Add(int64(len(members) - 1))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.merged += int64(len(members) - 1)
+	if first := members[0].leaf; first != nil {
+		l.row = first.row
+	}
+	for _, m := range members[1:] {
+		if m.leaf != nil && m.leaf.row != nil {
+			m.leaf.row.merged++
+		}
+	}
 }
 
 // settle ends a leaf. A record can end only once.
@@ -100,27 +133,63 @@ func (t *tracker) settle(r *pipeline.Record, how ending) error {
 		return fmt.Errorf("%w (%s)", errTwice, r.ID())
 	}
 	r.SetTicket(nil)
-	return t.settleLeaf(l, how)
+	return t.settleLeaves(how, member{l, r.Ref.Path})
 }
 
-// settleLeaf ends a leaf whose record was let go of.
-func (t *tracker) settleLeaf(l *leaf, how ending) error {
-	t.ended[how].Add(1)
-	return t.close(l)
+// settleLeaves ends leaves whose records were let go of.
+func (t *tracker) settleLeaves(how ending, leaves ...member) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var errs error
+	for _, m := range leaves {
+		if how == mergedInto {
+			t.merged++
+		} else {
+			t.ended[how]++
+		}
+		if m.leaf.row != nil {
+			m.leaf.row.count(how)
+		}
+		if err := t.close(m, how); err != nil {
+			errs = err
+		}
+	}
+	return errs
 }
 
-func (t *tracker) close(l *leaf) error {
-	switch open := l.open.Add(-1); {
-	case open > 0:
+func (t *tracker) close(m member, how ending) error {
+	l := m.leaf
+	l.open--
+	l.left = l.left || how == unfinished
+	if l.row != nil && how != unfinished && (l.open > 0 || l.left) {
+		l.row.mark(m.path, how)
+	}
+	switch {
+	case l.open > 0:
 		return nil
-	case open < 0:
+	case l.open < 0:
 		return errTwice
 	case l.merged == nil:
-		t.openRows.Add(-1)
+		t.openRows--
+		if l.row != nil && !l.left {
+			t.rows.end(l.row)
+		}
 		return nil
 	}
-	for _, m := range l.merged {
-		if err := t.close(m); err != nil {
+	return t.closeMerged(l, how)
+}
+
+// closeMerged ends the members of a group whose last leaf has ended.
+func (t *tracker) closeMerged(l *leaf, how ending) error {
+	for i, m := range l.merged {
+		was := how
+		switch {
+		case l.left:
+			was = unfinished
+		case i > 0:
+			was = mergedInto
+		}
+		if err := t.close(m, was); err != nil {
 			return err
 		}
 	}
@@ -129,16 +198,36 @@ func (t *tracker) close(l *leaf) error {
 
 // counts is a moment's view; exact once the run has ended.
 func (t *tracker) counts() Counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sum()
+}
+
+func (t *tracker) sum() Counts {
 	return Counts{
 		Read:           t.read.Load(),
-		Made:           t.made.Load(),
-		Merged:         t.merged.Load(),
-		Delivered:      t.ended[delivered].Load(),
-		Dropped:        t.ended[dropped].Load(),
-		DroppedOnError: t.ended[droppedOnError].Load(),
-		DeadLettered:   t.ended[deadLettered].Load(),
-		Unfinished:     t.ended[unfinished].Load(),
+		Made:           t.made,
+		Merged:         t.merged,
+		Delivered:      t.ended[delivered],
+		Dropped:        t.ended[dropped],
+		DroppedOnError: t.ended[droppedOnError],
+		DeadLettered:   t.ended[deadLettered],
+		Unfinished:     t.ended[unfinished],
 	}
+}
+
+// unfinished reports whether a leaf was left.
+func (t *tracker) someUnfinished() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ended[unfinished] > 0
+}
+
+// openLeft is how many rows have leaves that have not ended.
+func (t *tracker) openLeft() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.openRows
 }
 
 // lost is how many leaves are nowhere; anything but 0 at the end is a defect of
@@ -150,4 +239,26 @@ func (c Counts) lost() int64 {
 func ticketOf(r *pipeline.Record) *leaf {
 	l, _ := r.Ticket().(*leaf)
 	return l
+}
+
+// skip reports whether a row has ended in the run that this one goes on with. The
+// error is that the source is not the same.
+func (t *tracker) skip(r *pipeline.Record) (bool, error) {
+	if t.rows == nil {
+		return false, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rows.skip(r)
+}
+
+// passed is how many rows of the source were read, by all runs that went on with each
+// other.
+func (t *tracker) passed() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.rows == nil {
+		return uint64(t.read.Load())
+	}
+	return t.rows.next
 }

@@ -28,6 +28,7 @@ func (l *loader) pipeline(root *node) pipeline.Pipeline {
 		Name:         l.name(root, keys.Name),
 		StopWhen:     pipeline.StopWhen{Off: keys.StopWhen.off, DeadLetters: keys.StopWhen.DeadLetters, After: keys.StopWhen.After},
 		DrainTimeout: time.Duration(keys.DrainTimeout),
+		State:        keys.State,
 	}
 	var files files
 	shape := l.source(&p, keys.Source, &files)
@@ -35,6 +36,7 @@ func (l *loader) pipeline(root *node) pipeline.Pipeline {
 	l.sink(&p, keys.Sink, shape, &files)
 	l.deadLetter(&p, keys.DeadLetter, &files)
 	l.checkFiles(files)
+	p.Fingerprint = l.shape
 	return p
 }
 

@@ -35,6 +35,10 @@ type pipelineKeys struct {
 	// DrainTimeout bounds how long a run that was asked to stop waits for what is in
 	// flight. Defaults to 2m.
 	DrainTimeout pipeline.Duration `yaml:"drain_timeout" rowmill:"tuning,min=1ms"`
+	// State is the folder in which a run keeps what it needs to go on after it was killed;
+	// `off` keeps nothing. Defaults to .rowmill/<name> in the working directory, and to off
+	// where the output goes to standard output.
+	State string `yaml:"state" rowmill:"tuning"`
 }
 
 // sourceKeys are the keys beside a source.

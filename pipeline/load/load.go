@@ -78,6 +78,8 @@ type loader struct {
 	warnings Mistakes
 	// inside is the component whose configuration is being read.
 	inside string
+	// shape is the fingerprint so far.
+	shape map[string]string
 	// missing counts the required keys that are not there.
 	missing int
 }

@@ -83,6 +83,7 @@ func (l *loader) part(kind pipeline.Kind, c captured, keys any) part {
 	l.decodeStruct(reflect.ValueOf(keys).Elem(), &own, c.path, func(key string) string {
 		return l.elsewhere(kind, p, key)
 	})
+	l.fingerprint(reflect.ValueOf(keys), c.path)
 	return p
 }
 
@@ -184,6 +185,7 @@ func (l *loader) component(p part, env pipeline.Env) any {
 	missing := l.missing
 	config := newConfig(p.spec)
 	l.configure(config, p)
+	l.fingerprint(reflect.ValueOf(config), p.at)
 	var err error
 	if v, ok := config.(interface{ Validate() error }); ok {
 		err = v.Validate()

@@ -199,7 +199,7 @@ func TestSchema(t *testing.T) {
 		"{source: {values: {rows: [1]}}, stages: [{limit: {records: 0}}], sink: {discard: }}",
 		"{source: {values: {rows: [1]}}, stages: [{limit: {records: many}}], sink: {discard: }}",
 		"{source: {values: {rows: [1]}}, stages: [{limit: {records: 1}, retry: 5}], sink: {discard: }}",
-		"{source: {values: {rows: [1]}}, sink: {discard: }, state: off}",
+		"{source: {values: {rows: [1]}}, sink: {discard: }, state: [off]}",
 	} {
 		if err := check(src); err == nil {
 			t.Errorf("%s fits the schema", src)

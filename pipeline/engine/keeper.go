@@ -1,0 +1,355 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rowmill/rowmill/internal/fsys"
+	"github.com/rowmill/rowmill/internal/journal"
+	"github.com/rowmill/rowmill/internal/state"
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// checkpointEvery is how often a checkpoint is taken, and checkpointBytes of the
+// journal after which one is taken at once.
+const (
+	checkpointEvery = time.Second
+	checkpointBytes = 16 << 20
+)
+
+// keeper keeps what a run needs to go on after it was killed, in a folder of its own:
+// the answers that were paid for, and from time to time how far everything got.
+type keeper struct {
+	run  *run
+	fs   fsys.FS
+	dir  string
+	lock *state.Lock
+
+	was     checkpoint // of the run that this one goes on with
+	resumed bool       // there is one
+	begun   bool       // everything is ready, rows may be passed on
+	change  pipeline.Change
+
+	journal  *journal.Journal
+	states   []*stateFile // of the stages that remember
+	replayed atomic.Int64 // outcomes taken from the journal
+
+	// commit is held while a sink commits and what it committed ends, and while both
+	// are noted for a checkpoint: so that they are of the same moment.
+	commit sync.Mutex
+
+	taking   sync.Mutex // one checkpoint at a time
+	kept     checkpoint // the last one
+	moved    atomic.Int64
+	at       int64 // what moved was at the last checkpoint
+	identity string
+}
+
+// openKeeper takes the folder for this run, and reads what an earlier one left there.
+func (r *run) openKeeper(ctx context.Context) (*keeper, error) {
+	k := &keeper{run: r, fs: r.options.fs(), dir: r.options.State}
+	var err error
+	if k.lock, err = state.Take(k.fs, k.dir); err != nil {
+		return nil, err
+	}
+	if err = k.read(ctx); err != nil {
+		return nil, errors.Join(err, k.lock.Release())
+	}
+	return k, nil
+}
+
+// read finds out whether there is a run to go on with, and whether that can be.
+func (k *keeper) read(ctx context.Context) error {
+	if id, ok := k.run.pipeline.Source.(pipeline.Identifier); ok {
+		var err error
+		if k.identity, err = id.Identify(ctx); err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+	}
+	if k.run.options.Fresh {
+		return nil
+	}
+	data, err := state.ReadCheckpoint(k.fs, k.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if k.was, err = decodeCheckpoint(data); err != nil {
+		return fmt.Errorf("%s: %w", k.dir, err)
+	}
+	k.resumed = true
+	return k.compare(ctx)
+}
+
+// compare refuses to go on where the rows or answers would be others.
+func (k *keeper) compare(ctx context.Context) error {
+	which := "the unfinished run"
+	if k.was.Finished {
+		which = "the run that is finished"
+	}
+	if keys := differences(k.was.Shape, k.run.pipeline.Fingerprint); len(keys) > 0 {
+		return fmt.Errorf("%s in %s was made with another pipeline; changed: %s; "+
+			"--fresh starts over, --state FOLDER begins one beside it, or put back what was changed", which, k.dir, listDifferences(keys))
+	}
+	id, ok := k.run.pipeline.Source.(pipeline.Identifier)
+	if !ok {
+		return nil
+	}
+	var err error
+	if k.change, err = id.Compare(ctx, k.was.Source.Identity); err != nil {
+		return fmt.Errorf("the source is not what %s in %s has read: %w; --fresh starts over", which, k.dir, err)
+	}
+	return nil
+}
+
+// nothingToDo reports whether the run is finished and nothing has come to it since.
+func (k *keeper) nothingToDo() bool {
+	return k.resumed && k.was.Finished && k.change == pipeline.Same
+}
+
+// begin makes the folder ready and then the sinks, before the first row is passed on.
+func (k *keeper) begin(ctx context.Context) error {
+	var err error
+	if k.resumed {
+		err = k.goOn(ctx)
+	} else if err = k.startAnew(ctx); err == nil {
+		if err = k.run.readySinks(ctx, k.run.options.Fresh); err != nil {
+			err = errors.Join(err, k.forget()) // nothing was written: there is nothing to go on with
+		}
+	}
+	k.begun = err == nil
+	return err
+}
+
+// startAnew writes a checkpoint at zero before anything is written or cut.
+func (k *keeper) startAnew(ctx context.Context) error {
+	if !k.run.options.Fresh {
+		if err := k.run.prepareSinks(ctx); err != nil {
+			return err
+		}
+	}
+	err := state.Clear(k.fs, k.dir)
+	if err == nil {
+		k.journal, err = journal.Create(k.journalOptions())
+	}
+	if err == nil {
+		err = k.openStates(nil)
+	}
+	if err == nil {
+		err = k.write(k.first())
+	}
+	if err != nil {
+		return fmt.Errorf("state in %s: %w", k.dir, err)
+	}
+	return nil
+}
+
+// first is the checkpoint of a run that has not begun.
+func (k *keeper) first() checkpoint {
+	return checkpoint{
+		Version: checkpointVersion, Name: k.run.pipeline.Name, Shape: k.run.pipeline.Fingerprint,
+		Source: sourceMark{Identity: k.identity},
+	}
+}
+
+// goOn cuts everything back to the checkpoint.
+func (k *keeper) goOn(ctx context.Context) error {
+	var torn journal.Torn
+	var err error
+	if k.was.Finished {
+		k.journal, err = journal.Create(k.journalOptions())
+	} else {
+		k.journal, torn, err = journal.Open(k.journalOptions(), k.was.Journal)
+	}
+	if err == nil {
+		err = k.openStates(k.was.States)
+	}
+	if err != nil {
+		return fmt.Errorf("state in %s: %w", k.dir, err)
+	}
+	if torn.Whole {
+		k.run.log.Warn("the end of the journal was torn: answers of its last moments are asked for again",
+			slog.String("file", torn.Path), slog.Int64("byte", torn.Offset), slog.Int64("cut", torn.Bytes))
+	}
+	if err := k.run.rewindSinks(ctx, k.was.Sink, k.was.DeadLetter); err != nil {
+		return err
+	}
+	if k.was.Finished { // it was, and is not any more
+		k.was.Finished, k.was.Journal = false, journal.Mark{}
+		return k.write(k.was)
+	}
+	k.kept = k.was
+	return nil
+}
+
+func (k *keeper) journalOptions() journal.Options {
+	return journal.Options{FS: k.fs, Dir: k.dir, SyncEvery: k.run.options.SyncEvery}
+}
+
+// work takes checkpoints until done is closed.
+func (k *keeper) work(done <-chan struct{}) {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		if k.moved.Load() == k.at {
+			continue
+		}
+		if err := k.take(false); err != nil {
+			k.run.failNow(err)
+			return
+		}
+	}
+}
+
+// take takes a checkpoint.
+func (k *keeper) take(finished bool) error {
+	k.taking.Lock()
+	defer k.taking.Unlock()
+	at := k.moved.Load()
+	c, settled := k.note()
+	c.Finished = finished
+	err := k.saveStates(&c)
+	if err == nil {
+		c.Journal, err = k.journal.Mark()
+	}
+	if err == nil {
+		err = k.write(c)
+	}
+	if err != nil {
+		return pipeline.Fatal("state", fmt.Errorf("state in %s: %w", k.dir, err))
+	}
+	k.at = at
+	if err := k.run.publish(c); err != nil {
+		return err
+	}
+	if err := k.journal.Forget(c.Journal.File, settled); err != nil {
+		return pipeline.Fatal("state", fmt.Errorf("state in %s: %w", k.dir, err))
+	}
+	return nil
+}
+
+// note returns how far everything got at one moment, and which entries of the journal
+// are of no use any more then.
+func (k *keeper) note() (c checkpoint, settled func(pipeline.Ref) bool) {
+	k.commit.Lock()
+	defer k.commit.Unlock()
+	c = k.first()
+	c.Source, c.Counts = k.run.tracker.mark()
+	c.Source.Identity = k.identity
+	c.Sink = k.run.sink.mark()
+	if k.run.dead != nil {
+		c.DeadLetter = k.run.dead.mark()
+	}
+	c.Usage = k.run.usage()
+	c.Elapsed = k.was.Elapsed + time.Since(k.run.began)
+	return c, c.Source.settled()
+}
+
+func (k *keeper) write(c checkpoint) error {
+	data, err := c.encode()
+	if err == nil {
+		err = state.WriteCheckpoint(k.fs, k.dir, data)
+	}
+	if err == nil {
+		k.kept = c
+	}
+	return err
+}
+
+// end takes the last checkpoint, and gives the folder back.
+func (k *keeper) end() {
+	var err error
+	if k.begun {
+		err = k.take(k.run.complete())
+	}
+	err = errors.Join(err, k.closeFiles())
+	if err == nil && k.begun && k.kept.Finished {
+		err = k.journal.Delete()
+	}
+	if err != nil {
+		k.run.setFailure(err)
+	}
+	if err := k.lock.Release(); err != nil {
+		k.run.log.Warn("state", slog.String("folder", k.dir), slog.Any("error", err))
+	}
+}
+
+// forget leaves no state of a run that has not begun.
+func (k *keeper) forget() error {
+	return errors.Join(k.closeFiles(), state.Clear(k.fs, k.dir))
+}
+
+func (k *keeper) closeFiles() error {
+	err := k.closeStates()
+	if k.journal != nil {
+		err = errors.Join(err, k.journal.Close())
+	}
+	return err
+}
+
+func (k *keeper) append(stage string, ref pipeline.Ref, guard uint64, payload []byte) error {
+	err := k.journal.Append(journal.Entry{Key: journal.Key{Stage: stage, Ref: ref}, Guard: guard, Payload: payload})
+	k.moved.Add(1)
+	return err
+}
+
+func (k *keeper) lookup(stage string, ref pipeline.Ref, guard uint64) ([]byte, bool, error) {
+	return k.journal.Lookup(journal.Key{Stage: stage, Ref: ref}, guard)
+}
+
+// install has the run's nodes keep what is needed.
+func (k *keeper) install() {
+	r := k.run
+	_, seeks := r.pipeline.Source.(pipeline.Seeker)
+	r.tracker.rows = &rows{hashed: !seeks || k.identity == ""}
+	if k.resumed {
+		r.tracker.resume(k.was.Source, k.was.Counts)
+		r.deadSoFar.Store(k.was.Counts.DeadLettered)
+	}
+	for _, n := range r.stages {
+		if n.step.Costs && n.batcher == nil {
+			n.answers = &answers{stage: n.step.Name, keeper: k}
+		}
+	}
+}
+
+// repeat says of a run that is finished what it said when it was.
+func (k *keeper) repeat() {
+	k.run.idle = true
+	k.run.source.ended.Store(true)
+}
+
+// committing is to be called around a commit of a sink and the end of what was
+// committed, which belong together.
+func (k *keeper) committing() (end func()) {
+	if k == nil {
+		return func() {}
+	}
+	k.commit.Lock()
+	return func() {
+		k.moved.Add(1)
+		k.commit.Unlock()
+	}
+}
+
+// seek has the source begin where no row below is open, and returns the number of the
+// row it begins with.
+func (k *keeper) seek(ctx context.Context) (uint64, error) {
+	if k == nil || !k.resumed || k.was.Source.Next == 0 || k.run.tracker.rows.hashed {
+		return 0, nil
+	}
+	return k.was.Source.From, k.run.pipeline.Source.(pipeline.Seeker).Seek(ctx, k.was.Source.At)
+}
