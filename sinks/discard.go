@@ -20,6 +20,7 @@ type Discard struct{}
 var (
 	_ pipeline.Sink      = Discard{}
 	_ pipeline.Orderless = Discard{}
+	_ pipeline.Deliverer = Discard{}
 )
 
 // DiscardSpec describes the sink "discard".
@@ -41,6 +42,9 @@ func (Discard) Commit(context.Context) (pipeline.Position, error) { return "", n
 
 // Close has nothing to do.
 func (Discard) Close(context.Context) error { return nil }
+
+// Delivery is [pipeline.NotKept]: nothing is there that a second run could go on with.
+func (Discard) Delivery() pipeline.Delivery { return pipeline.NotKept }
 
 // Orderless says that the order means nothing here.
 func (Discard) Orderless() {}

@@ -3,7 +3,9 @@ package sinks
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/rowmill/rowmill/internal/codec"
@@ -16,7 +18,9 @@ var fileCode string
 // FileConfig is the configuration of the sink "file".
 type FileConfig struct {
 	// The file to write, or - for standard output. Its folder is made if need be. A file
-	// that has rows is overwritten only by a run with --fresh.
+	// that has rows is overwritten only by a run with --fresh. A run that was killed goes on
+	// in the file with every row exactly once: it is cut back to the last checkpoint. Of
+	// what went to standard output, a pipe or a device nothing can be cut back.
 	Path string `yaml:"path" rowmill:"required"`
 	// How rows stand in the file: jsonl, csv, tsv, lines (one field as plain text, a line
 	// each); auto goes by the name of the file: .jsonl, .ndjson, .json, .csv, .tsv, .txt.
@@ -116,21 +120,24 @@ func (c FileConfig) format() codec.Format {
 // File is the sink "file": rows in a file, each readable as soon as it is
 // committed. The file is synced at every commit.
 type File struct {
+	config  FileConfig
 	out     output
 	encoder codec.Encoder
 }
 
 var (
-	_ pipeline.Sink     = (*File)(nil)
-	_ pipeline.Starter  = (*File)(nil)
-	_ pipeline.Prober   = (*File)(nil)
-	_ pipeline.Preparer = (*File)(nil)
+	_ pipeline.Sink      = (*File)(nil)
+	_ pipeline.Starter   = (*File)(nil)
+	_ pipeline.Prober    = (*File)(nil)
+	_ pipeline.Preparer  = (*File)(nil)
+	_ pipeline.Rewinder  = (*File)(nil)
+	_ pipeline.Deliverer = (*File)(nil)
 )
 
 // NewFile makes a File. The error is [pipeline.Problems].
 func NewFile(c FileConfig, env pipeline.Env) (*File, error) {
 	var problems pipeline.Problems
-	f := &File{out: output{path: c.Path, compression: c.Compression, stdout: env.Stdout}}
+	f := &File{config: c, out: output{path: c.Path, compression: c.Compression, stdout: env.Stdout}}
 	f.out.check(&problems)
 	c.validate(&problems)
 	c.checkShape(env.Shape, &problems)
@@ -169,12 +176,55 @@ func (f *File) Start(_ context.Context, fresh bool) error {
 	return f.out.start(fresh, f.encoder.Begin(nil))
 }
 
+// Rewind opens the file where a commit left it, and cuts off what is behind. It refuses
+// a file that has become shorter, or whose last bytes in front of the position are
+// others: of the class fatal, with the code output_changed.
+func (f *File) Rewind(_ context.Context, to pipeline.Position) error {
+	if m, err := parseMark(to); err == nil && m.Size == 0 {
+		return f.out.rewind(to, f.encoder.Begin(nil), nil)
+	}
+	return f.out.rewind(to, nil, f.headed)
+}
+
+// headed has the encoder go on under the header that is there.
+func (f *File) headed(rows io.Reader) error {
+	encoder, ok := f.encoder.(codec.Continuer)
+	if !ok {
+		return nil
+	}
+	stream := codec.Decompress(rows, f.out.path, f.out.compression)
+	columns, err := f.columns(stream)
+	if err := errors.Join(err, stream.Close()); err != nil {
+		return err
+	}
+	return encoder.Continue(columns)
+}
+
+// columns reads the header of the file.
+func (f *File) columns(stream io.Reader) ([]string, error) {
+	reader, err := codec.NewReader(codec.Input{Path: f.out.path, Stream: stream},
+		codec.ReadOptions{Format: f.config.format(), Delimiter: f.config.Delimiter})
+	if err != nil {
+		return nil, err
+	}
+	header, ok := reader.(codec.Header)
+	if !ok {
+		return nil, nil
+	}
+	return header.Columns()
+}
+
+// Delivery is [pipeline.ExactlyOnce] for a file, and [pipeline.NotKept] for standard
+// output, pipes and devices.
+func (f *File) Delivery() pipeline.Delivery { return f.out.delivery() }
+
 // Write takes a batch.
 func (f *File) Write(ctx context.Context, batch []*pipeline.Record) error {
 	return f.out.add(ctx, batch, f.encoder.Append)
 }
 
-// Commit makes durable what was written; the position is the length of the file.
+// Commit makes durable what was written; the position says how long the file is
+// then, and how it ends.
 func (f *File) Commit(context.Context) (pipeline.Position, error) { return f.out.commit() }
 
 // Close ends the file. One without rows has its header all the same.

@@ -3,11 +3,11 @@ package sinks_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -83,7 +83,7 @@ func TestRowsAreThereAfterCommit(t *testing.T) {
 				t.Errorf("%s: after a commit there is %q, want %q", name, content(t, path), want)
 			}
 			info, err := os.Stat(path)
-			if err != nil || string(position) != strconv.FormatInt(info.Size(), 10) {
+			if err != nil || !strings.HasPrefix(string(position), fmt.Sprintf(`{"size":%d,`, info.Size())) {
 				t.Errorf("%s: position %s of %d bytes, %v", name, position, info.Size(), err)
 			}
 		}

@@ -12,7 +12,8 @@ import (
 // function has returned nil for is delivered; an error of the class
 // pipeline.ClassTransient has the batch handed over again, any other ends the
 // run; a [pipeline.BatchError] refuses single values for good. A record that is no T
-// is a dead letter. T may be *pipeline.Record.
+// is a dead letter. T may be *pipeline.Record. After a kill, values of the time since the
+// last checkpoint are handed over again: [pipeline.AtLeastOnce].
 func Func[T any](f func(ctx context.Context, batch []T) error) pipeline.Sink { return &funcSink[T]{f} }
 
 type funcSink[T any] struct {
@@ -68,7 +69,8 @@ func (*funcSink[T]) Close(context.Context) error                       { return 
 // program's own type. A record is delivered once it was received, or is in the
 // channel's buffer. The channel is closed when the run ends, however it ends; the
 // Summary says how. A record that is no T is a dead letter. T may be
-// *pipeline.Record.
+// *pipeline.Record. After a kill, values of the time since the last checkpoint are sent
+// again: [pipeline.AtLeastOnce].
 func Channel[T any](values chan<- T) pipeline.Sink { return &channelSink[T]{values: values} }
 
 type channelSink[T any] struct {

@@ -8,10 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/fsys"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -24,9 +24,10 @@ type output struct {
 	compression codec.Compression
 	stdout      io.Writer
 
-	file    *os.File // nil for standard output
-	regular bool     // a plain file: it has a length and can be synced
-	raw     counter  // what reached the file
+	fs      fsys.FS   // nil for that of the operating system
+	file    fsys.File // nil for standard output
+	regular bool      // a plain file: it has a length and can be synced
+	raw     counter   // what reached the file
 	packed  codec.Compressor
 	plain   bool   // packed changes nothing
 	head    []byte // what stands before the first row, until that comes
@@ -35,16 +36,29 @@ type output struct {
 	broken  bool   // a write has failed: nothing more is written
 }
 
-// counter counts the bytes that reached the file.
+// counter counts the bytes that reached the file, and keeps the last of them.
 type counter struct {
 	io.Writer
-	n int64
+	n    int64
+	tail []byte
 }
 
+// Write writes p. Fewer bytes without an error are an error.
 func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.Writer.Write(p)
+	if n < len(p) && err == nil {
+		err = io.ErrShortWrite
+	}
 	c.n += int64(n)
+	c.keep(p[:n])
 	return n, err
+}
+
+func (c *counter) keep(p []byte) {
+	if over := len(c.tail) + len(p) - tailBytes; over > 0 {
+		c.tail = append(c.tail[:0], c.tail[min(over, len(c.tail)):]...)
+	}
+	c.tail = append(c.tail, p[max(0, len(p)-tailBytes):]...)
 }
 
 // isStdout reports whether a path is standard output. To open it by its name could
@@ -118,25 +132,45 @@ func creatable(dir string) error {
 // start opens the output, which begins with head. Rows that are there are kept,
 // unless fresh.
 func (o *output) start(fresh bool, head []byte) error {
+	if err := o.keep(fresh); err != nil {
+		return err
+	}
+	return o.begin(head)
+}
+
+// begin opens the output empty.
+func (o *output) begin(head []byte) error {
 	o.raw, o.head = counter{Writer: o.stdout}, head
 	if !isStdout(o.path) {
-		if err := o.open(fresh); err != nil {
+		if err := o.open(); err != nil {
 			return err
 		}
 		o.raw.Writer = o.file
 	}
-	if o.compression == "" || o.compression == codec.AutoCompression {
-		o.compression = codec.CompressionOf(o.path)
-	}
-	o.plain = o.compression == codec.None
+	o.resolve()
 	var err error
 	o.packed, err = codec.NewCompressor(&o.raw, o.path, o.compression)
 	return err
 }
 
+// resolve decides how the output is compressed.
+func (o *output) resolve() {
+	if o.compression == "" || o.compression == codec.AutoCompression {
+		o.compression = codec.CompressionOf(o.path)
+	}
+	o.plain = o.compression == codec.None
+}
+
+func (o *output) files() fsys.FS {
+	if o.fs == nil {
+		return fsys.OS{}
+	}
+	return o.fs
+}
+
 // keep refuses to overwrite an output that has rows, unless fresh.
 func (o *output) keep(fresh bool) error {
-	info, err := os.Stat(o.path)
+	info, err := o.files().Stat(o.path)
 	if fresh || isStdout(o.path) || err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
 		return nil
 	}
@@ -149,22 +183,19 @@ func (o *output) prepare(fresh bool) error {
 	if err := o.keep(fresh); err != nil {
 		return err
 	}
-	info, err := os.Stat(o.path)
+	info, err := o.files().Stat(o.path)
 	if !fresh || isStdout(o.path) || err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
-	return o.failed(os.Remove(o.path))
+	return o.failed(errors.Join(o.files().Remove(o.path), o.files().SyncDir(filepath.Dir(o.path))))
 }
 
-func (o *output) open(fresh bool) error {
-	if err := o.keep(fresh); err != nil {
-		return err
-	}
+func (o *output) open() error {
 	folder := filepath.Dir(o.path)
-	if err := os.MkdirAll(folder, 0o777); err != nil {
+	if err := o.makeFolder(folder); err != nil {
 		return o.failed(err)
 	}
-	file, err := os.OpenFile(o.path, os.O_WRONLY|os.O_CREATE, 0o666)
+	file, err := o.files().OpenFile(o.path, os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
 		return o.failed(err)
 	}
@@ -173,7 +204,7 @@ func (o *output) open(fresh bool) error {
 		o.regular = info.Mode().IsRegular()
 	}
 	if err == nil && o.regular {
-		err = errors.Join(file.Truncate(0), syncFolder(folder))
+		err = errors.Join(file.Truncate(0), o.files().SyncDir(folder))
 	}
 	if err != nil {
 		return o.failed(errors.Join(err, file.Close()))
@@ -182,22 +213,17 @@ func (o *output) open(fresh bool) error {
 	return nil
 }
 
-// syncFolder makes it durable that a file is in a folder, where the system can.
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return nil //nolint:nilerr // one that may be written to but not read
+// makeFolder makes a folder and those it is in, each durable in the one it is in.
+func (o *output) makeFolder(path string) error {
+	_, err := o.files().Stat(path)
+	parent := filepath.Dir(path)
+	if !errors.Is(err, fs.ErrNotExist) || parent == path {
+		return err
 	}
-	return errors.Join(synced(folder), folder.Close())
-}
-
-// synced is the error of a sync, unless it only says that there is no such thing here.
-func synced(file *os.File) error {
-	err := file.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, fs.ErrPermission) {
-		return nil
+	if err := o.makeFolder(parent); err != nil {
+		return err
 	}
-	return err
+	return errors.Join(o.files().MkdirAll(path, 0o777), o.files().SyncDir(parent))
 }
 
 // add takes the records of a batch as encode turns them into bytes. Those that it
@@ -266,7 +292,7 @@ func (o *output) breaks(err error) error {
 	return o.failed(err)
 }
 
-// commit makes durable what was written, and returns the length of the file.
+// commit makes durable what was written, and returns where the file stands.
 func (o *output) commit() (pipeline.Position, error) {
 	if err := o.write(); err != nil {
 		return "", err
@@ -277,11 +303,11 @@ func (o *output) commit() (pipeline.Position, error) {
 	if !o.regular {
 		return "", nil
 	}
-	if err := synced(o.file); err != nil {
+	if err := o.file.Sync(); err != nil {
 		return "", o.breaks(err)
 	}
 	o.whole = o.raw.n
-	return pipeline.Position(strconv.FormatInt(o.raw.n, 10)), nil
+	return o.position(), nil
 }
 
 // close ends the output: what is compressed gets its end, and one without rows has
@@ -297,7 +323,7 @@ func (o *output) close() error {
 		}
 		err = errors.Join(err, o.packed.Close())
 		if o.regular {
-			err = errors.Join(err, synced(o.file))
+			err = errors.Join(err, o.file.Sync())
 		}
 	}
 	if o.file != nil {
@@ -323,11 +349,14 @@ func (o *output) named(err error) error {
 	if err == nil {
 		return nil
 	}
-	name := o.path
-	if isStdout(name) {
-		name = "standard output"
+	return fmt.Errorf("%s: %w", o.name(), bare(err))
+}
+
+func (o *output) name() string {
+	if isStdout(o.path) {
+		return "standard output"
 	}
-	return fmt.Errorf("%s: %w", name, bare(err))
+	return o.path
 }
 
 // bare leaves out the path that an error of package os names: it is named once.

@@ -17,7 +17,9 @@ var textCode string
 // TextConfig is the configuration of the sink "text".
 type TextConfig struct {
 	// The file to write, or - for standard output. Its folder is made if need be. A file
-	// that has rows is overwritten only by a run with --fresh.
+	// that has rows is overwritten only by a run with --fresh. A run that was killed goes on
+	// in the file with every row exactly once: it is cut back to the last checkpoint. Of
+	// what went to standard output, a pipe or a device nothing can be cut back.
 	Path string `yaml:"path" rowmill:"required"`
 	// The template of a record, like the prompt of the llm stage. A line break is added
 	// unless it ends in one. A record for which it cannot be rendered is a dead letter.
@@ -38,10 +40,12 @@ type Text struct {
 }
 
 var (
-	_ pipeline.Sink     = (*Text)(nil)
-	_ pipeline.Starter  = (*Text)(nil)
-	_ pipeline.Prober   = (*Text)(nil)
-	_ pipeline.Preparer = (*Text)(nil)
+	_ pipeline.Sink      = (*Text)(nil)
+	_ pipeline.Starter   = (*Text)(nil)
+	_ pipeline.Prober    = (*Text)(nil)
+	_ pipeline.Preparer  = (*Text)(nil)
+	_ pipeline.Rewinder  = (*Text)(nil)
+	_ pipeline.Deliverer = (*Text)(nil)
 )
 
 // NewText makes a Text. The error is [pipeline.Problems].
@@ -83,6 +87,17 @@ func (t *Text) Prepare(_ context.Context, fresh bool) error { return t.out.prepa
 // Start opens the file.
 func (t *Text) Start(_ context.Context, fresh bool) error { return t.out.start(fresh, nil) }
 
+// Rewind opens the file where a commit left it, and cuts off what is behind. It refuses
+// a file that has become shorter, or whose last bytes in front of the position are
+// others: of the class fatal, with the code output_changed.
+func (t *Text) Rewind(_ context.Context, to pipeline.Position) error {
+	return t.out.rewind(to, nil, nil)
+}
+
+// Delivery is [pipeline.ExactlyOnce] for a file, and [pipeline.NotKept] for standard
+// output, pipes and devices.
+func (t *Text) Delivery() pipeline.Delivery { return t.out.delivery() }
+
 // Write takes a batch.
 func (t *Text) Write(ctx context.Context, batch []*pipeline.Record) error {
 	return t.out.add(ctx, batch, t.append)
@@ -101,7 +116,8 @@ func (t *Text) append(dst []byte, r *pipeline.Record) ([]byte, error) {
 	return out, nil
 }
 
-// Commit makes durable what was written; the position is the length of the file.
+// Commit makes durable what was written; the position says how long the file is
+// then, and how it ends.
 func (t *Text) Commit(context.Context) (pipeline.Position, error) { return t.out.commit() }
 
 // Close ends the file.

@@ -71,6 +71,15 @@ func (e *csvEncoder) Begin(dst []byte) []byte {
 	return append(dst, '\n')
 }
 
+// Continue takes the header from the rows that are there already, instead of Begin.
+func (e *csvEncoder) Continue(columns []string) error {
+	if e.columns != nil && !slices.Equal(e.columns, columns) {
+		return fmt.Errorf("its columns are %s, and %s are to be written", list(columns), list(e.columns))
+	}
+	e.begun = true
+	return e.setColumns(columns)
+}
+
 // Append appends the record as a row. Where neither the configuration nor the
 // shape tells the header, it is the fields of the first record, then the known
 // ones that it lacks. A record with a field that the header lacks is refused.

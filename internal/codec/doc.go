@@ -185,6 +185,14 @@ type Encoder interface {
 	Append(dst []byte, r *pipeline.Record) ([]byte, error)
 }
 
+// Continuer is an [Encoder] that can go on behind rows that are there already.
+type Continuer interface {
+	Encoder
+	// Continue is called in place of Begin, with the columns that a [Header] finds. An
+	// error says that what is to come does not fit to them.
+	Continue(columns []string) error
+}
+
 // NewEncoder returns the encoder of a format.
 func NewEncoder(o WriteOptions) (Encoder, error) {
 	f, err := o.Format.resolve(o.Path)

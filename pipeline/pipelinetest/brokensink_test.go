@@ -3,6 +3,8 @@ package pipelinetest
 import (
 	"context"
 	"errors"
+	"hash/crc32"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,8 +19,16 @@ func (forgetful) Write(context.Context, []*pipeline.Record) error   { return nil
 func (forgetful) Commit(context.Context) (pipeline.Position, error) { return "", nil }
 func (forgetful) Close(context.Context) error                       { return nil }
 
+// boasts is a sink that promises more than it can.
+type boasts struct{ forgetful }
+
+func (boasts) Delivery() pipeline.Delivery { return pipeline.ExactlyOnce }
+
 // place is where a sink writes.
-type place struct{ rows []string }
+type place struct {
+	rows []string
+	cuts int
+}
 
 // goodWriter is a sink without fault, in parts that can be replaced. It refuses
 // records without n.
@@ -33,6 +43,8 @@ type goodWriter struct {
 	start   func(fresh bool) error
 	prepare func(fresh bool) error
 	probe   func() error
+	rewind  func(to pipeline.Position) error
+	promise pipeline.Delivery
 }
 
 func (s *goodWriter) Write(ctx context.Context, batch []*pipeline.Record) error {
@@ -44,6 +56,29 @@ func (s *goodWriter) Close(context.Context) error                       { return
 func (s *goodWriter) Start(_ context.Context, fresh bool) error         { return s.start(fresh) }
 func (s *goodWriter) Prepare(_ context.Context, fresh bool) error       { return s.prepare(fresh) }
 func (s *goodWriter) Probe(context.Context) error                       { return s.probe() }
+
+func (s *goodWriter) Rewind(_ context.Context, to pipeline.Position) error { return s.rewind(to) }
+func (s *goodWriter) Delivery() pipeline.Delivery                          { return s.promise }
+
+// position says how many rows there are, and which is the last.
+func (p *place) position() pipeline.Position {
+	if len(p.rows) == 0 {
+		return ""
+	}
+	hash := crc32.ChecksumIEEE([]byte(p.rows[len(p.rows)-1])) % 1000
+	return pipeline.Position(strconv.Itoa(len(p.rows)*1000 + int(hash)))
+}
+
+// cut leaves the rows that there were at the position.
+func (p *place) cut(to pipeline.Position) error {
+	n, _ := strconv.Atoi(string(to))
+	was := place{rows: p.rows[:min(n/1000, len(p.rows))]}
+	if was.position() != to {
+		return pipeline.Fatal("changed", errBroken)
+	}
+	p.rows = slices.Clip(was.rows)
+	return nil
+}
 
 func newWriter(p *place) *goodWriter {
 	s := &goodWriter{place: p, close: always[error](nil), probe: always[error](nil)}
@@ -84,8 +119,10 @@ func newWriter(p *place) *goodWriter {
 	s.commit = func() (pipeline.Position, error) {
 		p.rows = append(p.rows, s.held...)
 		s.held = nil
-		return pipeline.Position(strconv.Itoa(len(p.rows))), nil
+		return p.position(), nil
 	}
+	s.promise = pipeline.ExactlyOnce
+	s.rewind = func(to pipeline.Position) error { s.started = true; return p.cut(to) }
 	return s
 }
 
@@ -150,6 +187,20 @@ func sinkProofs() []proof {
 	stuck.Stuck = func(*testing.T) pipeline.Sink {
 		return as(func(s *goodWriter) { s.write = func(context.Context, batch) error { hang(); return nil } }, newWriter(&place{}))
 	}
+	keepsAll := func(s *goodWriter) { s.rewind = func(pipeline.Position) error { return nil } }
+	cutsOnly := func(where func(pipeline.Position) bool) func(*goodWriter) {
+		return func(s *goodWriter) {
+			good := s.rewind
+			s.rewind = func(to pipeline.Position) error {
+				if !where(to) {
+					return errBroken
+				}
+				return good(to)
+			}
+		}
+	}
+	boaster := goodSink()
+	boaster.New = func(*testing.T) pipeline.Sink { return boasts{} }
 	noStarter := goodSink()
 	noStarter.Again = func(*testing.T) pipeline.Sink { return forgetful{} }
 	return []proof{
@@ -226,5 +277,57 @@ func sinkProofs() []proof {
 			return err
 		})),
 		{"hangs", func(*testing.T) []law { return stuck.laws() }, "stops while it waits"},
+		brk("promises what it can keep", "anything", func(s *goodWriter) { s.promise = "twice at most" }),
+		{"cannot", func(*testing.T) []law { return boaster.laws() }, "promises what it can keep"},
+		brk("goes on after a kill", "cuts nothing", keepsAll),
+		brk("goes on after a kill", "cuts all", func(s *goodWriter) {
+			s.rewind = func(pipeline.Position) error { s.place.rows = nil; return nil }
+		}),
+		brk("goes on after a kill", "only where something is", cutsOnly(func(to pipeline.Position) bool { return to != "" })),
+		brk("goes on after its end", "not behind all rows", cutsOnly(func(to pipeline.Position) bool { return !strings.HasPrefix(string(to), "3") })),
+		brk("goes on after its end", "leaves its end there", func(s *goodWriter) {
+			s.close = func() error { s.place.rows = append(s.place.rows, "end"); return nil }
+			s.rewind = func(pipeline.Position) error { return nil }
+		}),
+		brk("is cut back again", "once only", func(s *goodWriter) {
+			good := s.rewind
+			s.rewind = func(to pipeline.Position) error {
+				s.place.cuts++
+				return errors.Join(good(to), map[bool]error{s.place.cuts%2 == 0: errBroken}[true])
+			}
+		}),
+		brk("is cut back again", "not what it wrote since", func(s *goodWriter) {
+			good := s.rewind
+			s.rewind = func(to pipeline.Position) error {
+				if s.place.cuts++; s.place.cuts%4 == 3 {
+					return nil
+				}
+				return good(to)
+			}
+		}),
+		brk("refuses to cut what has changed", "cuts anything", func(s *goodWriter) {
+			s.rewind = func(to pipeline.Position) error {
+				n, _ := strconv.Atoi(string(to))
+				s.place.rows = s.place.rows[:min(n/1000, len(s.place.rows))]
+				return nil
+			}
+		}),
+		brk("refuses to cut what has changed", "cuts first", func(s *goodWriter) {
+			s.rewind = func(to pipeline.Position) error {
+				err := s.place.cut(to)
+				if err != nil {
+					s.place.rows = nil
+				}
+				return err
+			}
+		}),
+		brk("refuses to cut what has changed", "to be tried again", func(s *goodWriter) {
+			s.rewind = func(to pipeline.Position) error {
+				if s.place.cut(to) != nil {
+					return pipeline.Transient("changed", errBroken)
+				}
+				return nil
+			}
+		}),
 	}
 }

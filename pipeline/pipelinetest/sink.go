@@ -59,6 +59,7 @@ func (c SinkCase) laws() []law {
 		{"is probed without a trace", c.probed},
 		{"is closed unused", c.unused},
 		{"has what it delivered when it is aborted", c.aborted},
+		{"promises what it can keep", c.promises},
 	}
 	for _, records := range []int{1, 1000} {
 		laws = append(laws, law{
@@ -68,6 +69,7 @@ func (c SinkCase) laws() []law {
 	}
 	if c.Again != nil {
 		laws = append(laws, law{"keeps what is there", c.keeps}, law{"is prepared as it starts", c.prepares})
+		laws = append(laws, c.rewindLaws()...)
 	}
 	if len(c.Refused) > 0 {
 		laws = append(laws, law{"names what it refuses", c.refuses})
