@@ -34,6 +34,8 @@ func (o outcome) code() int {
 		return exitUsage
 	case o.err != nil, counts.Unfinished > 0:
 		return exitFailed
+	case o.summary.NothingToDo:
+		return exitOK
 	case counts.DeadLettered > 0, counts.DroppedOnError > 0:
 		return exitLosses
 	default:
@@ -67,11 +69,19 @@ func (o outcome) advice() string {
 		return "nothing was written, and no row was sent anywhere"
 	case o.err == nil && counts.DeadLettered > 0 && o.summary.DeadLetters != "":
 		return fmt.Sprintf("%s: see %s", plural(counts.DeadLettered, "record failed", "records failed"), printable(o.summary.DeadLetters))
+	case o.verdict() != "finished" && o.summary.State != "" && o.began:
+		return "run it again to go on; nothing that is done is done or paid for again"
 	case o.verdict() != "finished" && counts.Delivered > 0 && !toStdout(o.sink):
 		return "what was delivered stays; run with --fresh to start over"
 	default:
 		return ""
 	}
+}
+
+// nothingToDo says of a finished run what it delivered.
+func (o outcome) nothingToDo() string {
+	return fmt.Sprintf("%s was finished before, with %s; --fresh runs anew",
+		printable(o.summary.Name), plural(o.summary.Counts.Delivered, "record delivered", "records delivered"))
 }
 
 func (o outcome) report() report {
@@ -80,6 +90,7 @@ func (o outcome) report() report {
 		Name: s.Name, Outcome: o.verdict(), ExitCode: o.code(), Counts: s.Counts, Stages: s.Stages, Reasons: s.Reasons,
 		ElapsedSeconds: thousandths(s.Elapsed.Seconds()), RowsPerSecond: thousandths(rowsPerSecond(s)),
 		Output: o.sink, DeadLetters: s.DeadLetters, RepeatedKeys: s.RepeatedKeys,
+		State: s.State, DoneBefore: s.DoneBefore, Replayed: s.Replayed, NothingToDo: s.NothingToDo, Delivery: string(s.Delivery),
 	}
 	if o.err != nil && !o.interrupted() {
 		r.Error = o.err.Error()

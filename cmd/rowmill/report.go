@@ -26,6 +26,14 @@ type report struct {
 	Output         string                `json:"output,omitempty"`
 	DeadLetters    string                `json:"dead_letters,omitempty"`
 	RepeatedKeys   int64                 `json:"repeated_keys,omitzero"`
+	// State is the folder of the run's state; DoneBefore the rows that had ended in the
+	// run that this one went on with, Replayed the answers taken from its journal.
+	State       string `json:"state,omitempty"`
+	DoneBefore  int64  `json:"done_before,omitzero"`
+	Replayed    int64  `json:"replayed,omitzero"`
+	NothingToDo bool   `json:"nothing_to_do,omitzero"`
+	// Delivery is how often a record may be in the output after a kill.
+	Delivery string `json:"delivery,omitempty"`
 }
 
 // line returns the report as one line of JSON.

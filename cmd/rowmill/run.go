@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,8 @@ func (f *sourceFlags) add(cmd *cobra.Command) {
 type runFlags struct {
 	sourceFlags
 	limit                       int64
-	fresh, noPreflight          bool
+	fresh, noPreflight, noState bool
+	state                       string
 	progress, summary, logLevel choice
 }
 
@@ -47,6 +49,10 @@ func (a *app) runCommand() *cobra.Command {
 		Use:   "run FILE",
 		Short: "Run a pipeline",
 		Long: `Run the pipeline in a YAML file.
+
+A run that was stopped, failed or killed goes on where it was when it is run again:
+what was paid for is not paid again, and no row is written twice. What it needs for that
+is in .rowmill/<name>. A run that is finished has nothing to do; --fresh starts over.
 
 Ctrl-C stops reading, finishes what is in flight and writes it; a second one aborts.
 Standard output carries rows only (a sink with path: "-"), everything else goes to
@@ -67,7 +73,10 @@ standard error. Variables (${NAME}) come from the environment, and below it from
 	flags := cmd.Flags()
 	f.add(cmd)
 	flags.Int64Var(&f.limit, "limit", 0, "read this `number` of rows only; 0 is all of them")
-	flags.BoolVar(&f.fresh, "fresh", false, "overwrite the output of an earlier run")
+	flags.BoolVar(&f.fresh, "fresh", false, "start over: overwrite the output of an earlier run, and forget how far it got")
+	flags.StringVar(&f.state, "state", "", "keep the state of the run in this `folder`, not in .rowmill/<name>")
+	flags.BoolVar(&f.noState, "no-state", false, "keep no state: a run that ends early cannot go on")
+	cmd.MarkFlagsMutuallyExclusive("state", "no-state")
 	flags.BoolVar(&f.noPreflight, "no-preflight", false, "do not check outputs, keys, models and prompts before the first row")
 	addChoice(cmd, &f.progress, "progress", "how to show progress: a live line on a terminal, a line now and then elsewhere", "auto", "plain", "none")
 	addChoice(cmd, &f.summary, "summary", "the summary's form; json is one object, the last line of standard error", "text", "json")
@@ -119,7 +128,7 @@ func (a *app) execute(ctx context.Context, path string, f runFlags, talk *screen
 		logger.Debug("checking outputs, keys, models and prompts before the first row")
 	}
 	e, err := engine.Start(ctx, p, engine.Options{
-		Logger: logger, Limit: f.limit, Fresh: f.fresh, Preflight: !f.noPreflight,
+		Logger: logger, Limit: f.limit, Fresh: f.fresh, Preflight: !f.noPreflight, State: stateFolder(p, f),
 	})
 	if err != nil {
 		return outcome{err: &refusal{err}}
@@ -130,6 +139,24 @@ func (a *app) execute(ctx context.Context, path string, f runFlags, talk *screen
 	o.summary, o.err = e.Wait()
 	o.began = !errors.As(o.err, new(*engine.PreflightError))
 	return o
+}
+
+// stateFolder is where the run keeps its state: as the flags say, else the file, else
+// .rowmill/<name>. What goes to standard output cannot be gone on with: unless somebody
+// asks for it nothing is kept.
+func stateFolder(p pipeline.Pipeline, f runFlags) string {
+	switch {
+	case f.noState:
+		return "off"
+	case f.state != "":
+		return f.state
+	case p.State != "":
+		return p.State
+	case engine.DeliveryOf(p.Sink) == pipeline.NotKept:
+		return "off"
+	default:
+		return filepath.Join(".rowmill", p.Name)
+	}
 }
 
 func level(c choice) slog.Level {
@@ -182,7 +209,9 @@ func progress(mode string, talk *screen) (show func(engine.Snapshot), every time
 
 // conclude says how the run ended: summary, reason, and what to do next.
 func (a *app) conclude(o outcome, f runFlags, talk io.Writer) error {
-	if o.began && f.summary.value == "text" {
+	if o.summary.NothingToDo && o.err == nil {
+		say(talk, "rowmill: nothing to do: %s\n", o.nothingToDo())
+	} else if o.began && f.summary.value == "text" {
 		say(talk, "\n%s\n", summaryText(o.summary, o.verdict(), o.sink))
 	}
 	if o.err != nil && !o.interrupted() {

@@ -24,6 +24,13 @@ const longestReason = 240
 func summaryText(s engine.Summary, verdict, sink string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s after %s, %s\n\n", printable(s.Name), verdict, precise(s.Elapsed), speed(s))
+	if s.Resumed {
+		fmt.Fprintf(&b, "  went on with an earlier run, which had done %s rows", humanize.Comma(s.DoneBefore))
+		if s.Replayed > 0 {
+			fmt.Fprintf(&b, "; %s taken from its journal", plural(s.Replayed, "answer", "answers"))
+		}
+		b.WriteString("\n\n")
+	}
 	for _, line := range endings(s.Counts, printable(sink), s.DeadLetters) {
 		fmt.Fprintf(&b, "  %-16s %9s", line.name, humanize.Comma(line.count))
 		if line.note != "" {
@@ -89,7 +96,7 @@ func rowsPerSecond(s engine.Summary) float64 {
 	if s.Elapsed <= 0 {
 		return 0
 	}
-	return float64(doneRows(engine.Snapshot{Counts: s.Counts})) / s.Elapsed.Seconds()
+	return float64(max(0, doneRows(engine.Snapshot{Counts: s.Counts})-s.DoneBefore)) / s.Elapsed.Seconds()
 }
 
 // ending is how some of the leaves ended.

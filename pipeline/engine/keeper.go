@@ -187,6 +187,8 @@ func (k *keeper) goOn(ctx context.Context) error {
 		return k.write(k.was)
 	}
 	k.kept = k.was
+	k.run.log.Info("going on with an earlier run", slog.Uint64("rows done", k.was.Source.ended()),
+		slog.Uint64("rows begun", k.was.Source.Next-k.was.Source.ended()))
 	return nil
 }
 

@@ -119,9 +119,9 @@ func (n *sinkNode) publish(at sinkMark) error {
 	return n.run.safely(n.name, func() error { return p.Publish(ctx, at.Position) })
 }
 
-// delivery is what the sink promises.
-func (n *sinkNode) delivery() pipeline.Delivery {
-	if d, ok := n.sink.(pipeline.Deliverer); ok {
+// DeliveryOf returns what a sink promises.
+func DeliveryOf(s pipeline.Sink) pipeline.Delivery {
+	if d, ok := s.(pipeline.Deliverer); ok {
 		return d.Delivery()
 	}
 	return pipeline.AtLeastOnce

@@ -65,7 +65,7 @@ func (r *run) summarize() Summary {
 	s := Summary{
 		Name: r.pipeline.Name, Elapsed: time.Since(r.began), Counts: r.tracker.counts(),
 		Reasons: r.reasons.list(), RepeatedKeys: r.source.keys.total.Load(), Stopped: r.stopped.Load(),
-		State: r.options.State, NothingToDo: r.idle, Delivery: r.sink.delivery(),
+		State: r.options.State, NothingToDo: r.idle, Delivery: DeliveryOf(r.pipeline.Sink),
 	}
 	if k := r.keeper; k != nil && k.resumed {
 		s.Resumed, s.DoneBefore, s.Replayed = true, int64(k.was.Source.ended()), k.replayed.Load()
