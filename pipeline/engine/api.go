@@ -34,7 +34,8 @@ type Options struct {
 	// durable before it is used. Defaults to 50ms.
 	SyncEvery time.Duration
 
-	files fsys.FS // nil for those of the operating system
+	files           fsys.FS       // nil for those of the operating system
+	checkpointEvery time.Duration // 0 for every second
 	// Preflight probes every component and rehearses the first rows before
 	// anything is written or paid.
 	Preflight bool

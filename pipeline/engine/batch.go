@@ -32,7 +32,12 @@ func (n *stageNode) gather(dst []*pipeline.Record) (batch []*pipeline.Record, op
 // processBatch has a Batcher work on the records, and returns what became of them.
 func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Record {
 	admitted := make([]*pipeline.Record, 0, len(batch))
+	torn := n.torn(batch)
 	for _, r := range batch {
+		if torn {
+			outs = n.leave(r, outs)
+			continue
+		}
 		if n.admit(r, &outs) {
 			admitted = append(admitted, r)
 		}
@@ -68,6 +73,13 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 	}
 	g.close()
 	return outs
+}
+
+// torn reports whether a batch is too small only because the run was stopped: one that
+// goes on would make others of the same records.
+func (n *stageNode) torn(batch []*pipeline.Record) bool {
+	return n.run.keeper != nil && n.wait == 0 && len(batch) < n.chunk && n.run.stopped.Load() &&
+		!n.run.source.ended.Load() && !n.run.enough.Load()
 }
 
 // callBatch returns an outcome for every record, whatever the stage does, and how

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,12 @@ import (
 	"github.com/rowmill/rowmill/pipeline/engine"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if doomed := os.Getenv(doomedVariable); doomed != "" {
+		os.Exit(runDoomed(doomed))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // numbers is a source of rows {"n": 0}, {"n": 1}, …; every broken-th cannot be read.
 type numbers struct {

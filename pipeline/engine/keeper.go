@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,7 +199,7 @@ func (k *keeper) journalOptions() journal.Options {
 
 // work takes checkpoints until done is closed.
 func (k *keeper) work(done <-chan struct{}) {
-	tick := time.NewTicker(checkpointEvery)
+	tick := time.NewTicker(cmp.Or(k.run.options.checkpointEvery, checkpointEvery))
 	defer tick.Stop()
 	for {
 		select {
