@@ -268,13 +268,16 @@ func (n *sinkNode) commit() {
 	defer cancel()
 	defer n.run.keeper.committing()()
 	how := n.how
+	var at pipeline.Position
 	err := n.run.safely(n.name, func() (err error) {
-		n.at.Position, err = n.sink.Commit(ctx)
+		at, err = n.sink.Commit(ctx)
 		return err
 	})
-	if err != nil {
+	if err != nil { // the last checkpoint names the commit before
 		n.broken, how = true, unfinished
 		n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
+	} else {
+		n.at.Position = at
 	}
 	n.end(n.taken, how)
 	clear(n.taken)
