@@ -1,6 +1,11 @@
 package pipeline
 
-import "strconv"
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // Ref is the engine's identity of a record: which row of which source it is, or
 // which child of that row. It is unique within a run and the same in every run
@@ -21,6 +26,17 @@ type Ref struct {
 func (r Ref) Child(i int) Ref {
 	r.Path += "/" + strconv.Itoa(i)
 	return r
+}
+
+// Compare orders Refs as the records come: by source, row, and place among the children.
+func (r Ref) Compare(other Ref) int {
+	if c := cmp.Or(cmp.Compare(r.Source, other.Source), cmp.Compare(r.Seq, other.Seq)); c != 0 || r.Path == other.Path {
+		return c
+	}
+	a, b := strings.Split(r.Path, "/"), strings.Split(other.Path, "/")
+	return slices.CompareFunc(a, b, func(x, y string) int {
+		return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)) // numbers without zeros in front
+	})
 }
 
 // String renders the Ref as "source:row/child", e.g. "0:17/2".

@@ -50,7 +50,8 @@ type Stateful interface {
 	// Save writes what has changed since the last Save or Load. What is written is
 	// appended to what was. It is called between two records.
 	Save(w io.Writer) error
-	// Load takes in all that was saved, before the first record.
+	// Load takes in all that was saved, before the first record; there is nothing to read
+	// in a run that begins. A stage that is not loaded is not going to be saved either.
 	Load(r io.Reader) error
 }
 

@@ -112,6 +112,8 @@ type File struct {
 	types  map[string]codec.ColumnType
 	stdin  io.Reader
 
+	start *pipeline.Origin // of the row to begin with; nil for the first
+
 	done, total atomic.Int64 // bytes, as they are stored
 }
 
@@ -120,6 +122,9 @@ var (
 	_ pipeline.Shaper = (*File)(nil)
 	_ pipeline.Prober = (*File)(nil)
 	_ pipeline.Meter  = (*File)(nil)
+
+	_ pipeline.Identifier = (*File)(nil)
+	_ pipeline.Seeker     = (*File)(nil)
 )
 
 // NewFile returns the source. It opens nothing yet.
@@ -150,6 +155,12 @@ func (f *File) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 		}
 		f.measure(files)
 		var columns columns
+		if f.start != nil {
+			if files, err = f.skipTo(files, &columns); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
 		for _, in := range files {
 			if !f.read(ctx, in, &columns, yield) {
 				return
@@ -172,6 +183,12 @@ func (f *File) read(ctx context.Context, in input, columns *columns, yield func(
 			yield(nil, err)
 		}
 		return false
+	}
+	if f.start != nil && f.start.Path == in.path {
+		if err := o.skipTo(*f.start); err != nil && ctx.Err() == nil {
+			yield(nil, err)
+			return false
+		}
 	}
 	for ctx.Err() == nil {
 		r, err := o.Read()

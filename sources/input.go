@@ -158,6 +158,15 @@ func (f *File) open(in input) (*opened, error) {
 	return o, nil
 }
 
+// skipTo goes on with the row at a place.
+func (o *opened) skipTo(at pipeline.Origin) error {
+	s, ok := o.Reader.(codec.Skipper)
+	if !ok {
+		return pipeline.Fatal("source", fmt.Errorf("%s: it cannot be read from the middle", at.Path))
+	}
+	return s.SkipTo(at)
+}
+
 // close releases the file. Nothing was written, so its error says nothing.
 func (o *opened) close() {
 	_ = o.stream.Close()
@@ -183,6 +192,21 @@ func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.done.Add(int64(n))
 	return n, err
+}
+
+// Seek counts what it passes over.
+func (c *counter) Seek(offset int64, whence int) (int64, error) {
+	s, ok := c.r.(io.Seeker)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	was, err := s.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	now, err := s.Seek(offset, whence)
+	c.done.Add(now - was)
+	return now, err
 }
 
 // columns are those of the first file that has a header; every other one must

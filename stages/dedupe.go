@@ -1,11 +1,14 @@
 package stages
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -68,6 +71,8 @@ type Dedupe struct {
 	recent    map[dedupeKey]uint64 // the hash of the Ref that came with the key first
 	older     map[dedupeKey]uint64
 	canonical []byte
+	keeps     bool   // it is going to be saved
+	unsaved   []byte // keys since the last Save
 }
 
 // dedupeKey is the first half of a SHA-256: two different keys among a billion have
@@ -75,8 +80,8 @@ type Dedupe struct {
 type dedupeKey [16]byte
 
 var (
-	_ pipeline.Sequential = (*Dedupe)(nil)
-	_ pipeline.Shaper     = (*Dedupe)(nil)
+	_ pipeline.Stateful = (*Dedupe)(nil)
+	_ pipeline.Shaper   = (*Dedupe)(nil)
 )
 
 // NewDedupe makes a Dedupe. The error is [pipeline.Problems].
@@ -157,7 +162,38 @@ func (d *Dedupe) remember(key dedupeKey, first uint64) error {
 	}
 	d.makeRoom()
 	d.recent[key] = first
+	if d.keeps {
+		d.unsaved = binary.LittleEndian.AppendUint64(append(d.unsaved, key[:]...), first)
+	}
 	return nil
+}
+
+// Save writes the keys that are new: each 16 bytes, and 8 of the record that had it first.
+func (d *Dedupe) Save(w io.Writer) error {
+	if len(d.unsaved) == 0 {
+		return nil
+	}
+	_, err := w.Write(d.unsaved)
+	d.unsaved = d.unsaved[:0]
+	return err
+}
+
+// Load remembers the keys that were saved.
+func (d *Dedupe) Load(r io.Reader) error {
+	in := bufio.NewReader(r)
+	var entry [24]byte
+	for {
+		switch _, err := io.ReadFull(in, entry[:]); {
+		case errors.Is(err, io.EOF):
+			d.keeps = true
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := d.remember(dedupeKey(entry[:16]), binary.LittleEndian.Uint64(entry[16:])); err != nil {
+			return err
+		}
+	}
 }
 
 // key hashes what makes a record the same as another.

@@ -3,6 +3,11 @@ package stages
 import (
 	"context"
 	_ "embed"
+	"errors"
+	"io"
+
+	json "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -30,11 +35,12 @@ func (c LimitConfig) Validate() error {
 type Limit struct {
 	count, taken int
 	last         pipeline.Ref // of the last record taken
+	saved        int          // how many were taken at the last Save
 }
 
 var (
-	_ pipeline.Sequential = (*Limit)(nil)
-	_ pipeline.Shaper     = (*Limit)(nil)
+	_ pipeline.Stateful = (*Limit)(nil)
+	_ pipeline.Shaper   = (*Limit)(nil)
 )
 
 // NewLimit makes a Limit. The error is [pipeline.Problems].
@@ -58,20 +64,59 @@ func LimitSpec() pipeline.Spec {
 }
 
 // Process returns r, with [pipeline.ErrEnough] beside the last one, and alone
-// after that. The last record taken, when it is shown again, gets the same answer.
+// after that. The records come in order: one that is not behind the last one taken is
+// shown again, and was taken.
 func (l *Limit) Process(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
-	again := l.taken > 0 && r.Ref == l.last
-	if l.taken == l.count && !again {
+	place := 1
+	if l.taken > 0 {
+		place = r.Ref.Compare(l.last)
+	}
+	if l.taken == l.count && place > 0 {
 		return nil, pipeline.ErrEnough
 	}
-	if !again {
+	if place > 0 {
 		l.taken++
 		l.last = r.Ref
+		place = 0
 	}
-	if l.taken == l.count {
+	if l.taken == l.count && place == 0 {
 		return []*pipeline.Record{r}, pipeline.ErrEnough
 	}
 	return []*pipeline.Record{r}, nil
+}
+
+// limitState is what is saved, a line each time: the last one counts.
+type limitState struct {
+	Taken int          `json:"taken"`
+	Last  pipeline.Ref `json:"last"`
+}
+
+// Save writes how many were taken, and the last of them.
+func (l *Limit) Save(w io.Writer) error {
+	if l.saved == l.taken {
+		return nil
+	}
+	if err := json.MarshalWrite(w, limitState{l.taken, l.last}); err != nil {
+		return err
+	}
+	l.saved = l.taken
+	_, err := io.WriteString(w, "\n")
+	return err
+}
+
+// Load takes in how many were taken.
+func (l *Limit) Load(r io.Reader) error {
+	d := jsontext.NewDecoder(r)
+	for {
+		var s limitState
+		switch err := json.UnmarshalDecode(d, &s); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		l.taken, l.saved, l.last = s.Taken, s.Taken, s.Last
+	}
 }
 
 // Sequential marks a stage that depends on the order.

@@ -45,10 +45,11 @@ func CompressionOf(path string) Compression {
 // that ends too early is an error that says so. Close releases the decompressor; it
 // does not close src.
 func Decompress(src io.Reader, path string, c Compression) io.ReadCloser {
-	return &decompressor{raw: bufio.NewReaderSize(src, 64<<10), path: path, want: c}
+	return &decompressor{src: src, raw: bufio.NewReaderSize(src, 64<<10), path: path, want: c}
 }
 
 type decompressor struct {
+	src  io.Reader
 	raw  *bufio.Reader
 	path string
 	want Compression
@@ -74,6 +75,20 @@ func (d *decompressor) Read(p []byte) (int, error) {
 	default:
 		return n, fmt.Errorf("the %s data is damaged: %w", d.kind, err)
 	}
+}
+
+// seek moves to a byte of the decompressed data, if that is possible without reading
+// all before it.
+func (d *decompressor) seek(offset int64) (bool, error) {
+	to, ok := d.src.(io.Seeker)
+	if !ok || d.r == nil || d.kind != None {
+		return false, nil
+	}
+	if _, err := to.Seek(offset, io.SeekStart); err != nil {
+		return false, err
+	}
+	d.raw.Reset(d.src)
+	return true, nil
 }
 
 // Close releases the decompressor.

@@ -89,6 +89,14 @@ func (c *csvReader) Read() (*pipeline.Record, error) {
 	return r, err
 }
 
+// SkipTo reads the header, and goes on with the row that stood at a place.
+func (c *csvReader) SkipTo(at pipeline.Origin) error {
+	if err := c.readHeader(); err != nil {
+		return err
+	}
+	return c.window.SkipTo(at)
+}
+
 // next parses the row at the window's beginning, empty lines taken. It returns
 // the length of the row, or what is wrong with it.
 func (c *csvReader) next() (n int, bad *rowError, err error) {

@@ -124,6 +124,14 @@ type Reader interface {
 	Read() (*pipeline.Record, error)
 }
 
+// Skipper is a [Reader] that can begin in the middle; all of this package can.
+type Skipper interface {
+	// SkipTo has the next Read return the row that stood at the place, which is the
+	// Origin of a row of the same input, and is called before the first Read. Where the
+	// bytes are stored as they are and can be moved to, what is before is not read.
+	SkipTo(at pipeline.Origin) error
+}
+
 // Header is a [Reader] whose rows all have the same fields.
 type Header interface {
 	// Columns reads as far as it must to say which fields the rows have, in order.

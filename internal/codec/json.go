@@ -19,17 +19,14 @@ func (j *jsonReader) Read() (*pipeline.Record, error) {
 	if j.rows != nil {
 		return j.rows.Read()
 	}
-	first, err := j.firstSign()
+	list, err := j.open()
 	if err != nil {
 		return nil, err
 	}
-	if first == '[' {
-		j.take(1, 0)
-		j.rows = &listReader{window: j.window}
-		return j.rows.Read()
-	}
-	j.rows = &jsonlReader{window: j.window}
 	r, err := j.rows.Read()
+	if list {
+		return r, err
+	}
 	if r != nil && err != nil && !errors.Is(err, errTooLong) {
 		if raw, _ := r.Raw(); raw[0] == '{' && raw[len(raw)-1] != '}' {
 			return nil, j.fail(fmt.Errorf("line %d holds no whole object: rows must be the elements of one list, "+
@@ -37,6 +34,32 @@ func (j *jsonReader) Read() (*pipeline.Record, error) {
 		}
 	}
 	return r, err
+}
+
+// open finds out what the file holds.
+func (j *jsonReader) open() (list bool, err error) {
+	first, err := j.firstSign()
+	if err != nil {
+		return false, err
+	}
+	if first == '[' {
+		j.take(1, 0)
+		j.rows = &listReader{window: j.window}
+		return true, nil
+	}
+	j.rows = &jsonlReader{window: j.window}
+	return false, nil
+}
+
+// SkipTo goes on with the row that stood at a place.
+func (j *jsonReader) SkipTo(at pipeline.Origin) error {
+	if _, err := j.open(); err != nil {
+		return err
+	}
+	if list, ok := j.rows.(*listReader); ok {
+		list.count = 1 // there was one: nothing between two commas is an element that is missing
+	}
+	return j.window.SkipTo(at)
 }
 
 // firstSign returns the first byte that is no white space, and takes what is before it.

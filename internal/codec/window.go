@@ -122,6 +122,47 @@ func (w *window) fail(err error) error {
 	return pipeline.Fatal("source", err)
 }
 
+// SkipTo goes on with the row that stood at a place, of this input and behind what was
+// read of it.
+func (w *window) SkipTo(at pipeline.Origin) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	if err := w.jump(at.Offset); err != nil {
+		return err
+	}
+	for w.offset < at.Offset {
+		if len(w.bytes()) == 0 && !w.more() {
+			if err := w.end(); !errors.Is(err, io.EOF) {
+				return err
+			}
+			return w.fail(fmt.Errorf("it ends at byte %d, in front of row %s at byte %d", w.offset, at, at.Offset))
+		}
+		w.take(int(min(int64(len(w.bytes())), at.Offset-w.offset)), 0)
+	}
+	if w.offset > at.Offset {
+		return w.fail(fmt.Errorf("no row can be at byte %d", at.Offset))
+	}
+	w.line = at.Line
+	return nil
+}
+
+// jump moves to a byte without reading what is before it, where the input can.
+func (w *window) jump(offset int64) error {
+	src, ok := w.src.(*decompressor)
+	if !ok || offset <= w.offset+int64(len(w.bytes())) {
+		return nil
+	}
+	moved, err := src.seek(offset)
+	if err != nil {
+		return w.fail(err)
+	}
+	if moved {
+		w.from, w.to, w.err, w.offset = 0, 0, nil, offset
+	}
+	return nil
+}
+
 // begin leaves out a byte order mark, and refuses UTF-16.
 func (w *window) begin() error {
 	if w.begun {

@@ -235,9 +235,9 @@ func doomedCases() []doomedCase {
 `
 	return []doomedCase{
 		{"ordered", "in.jsonl", "out.jsonl", ask, true, always},
-		{"unordered csv, gzip", "in.csv", "out.csv.gz", ask + "    ordered: false\n", false, nil},
-		{"split, zstd", "in.jsonl.gz", "out.jsonl.zst", "  - split: {field: parts, as: c}\n" + ask + "    ordered: false\n", false, nil},
-		{"two questions, dedupe", "in.jsonl.zst", "out.jsonl", ask +
+		{"unordered csv to gzip", "in.csv", "out.csv.gz", ask + "    ordered: false\n", false, nil},
+		{"split to zstd", "in.jsonl.gz", "out.jsonl.zst", "  - split: {field: parts, as: c}\n" + ask + "    ordered: false\n", false, nil},
+		{"two questions and dedupe", "in.jsonl.zst", "out.jsonl", ask +
 			"  - dedupe: {by: g}\n" +
 			"  - llm: {model: m, prompt: \"b {{.a}}\", output: b, base_url: URL, api_key: k}\n", true, []string{pointRemember}},
 		{"group", "in.jsonl", "out.jsonl.gz", "  - group: {size: 7}\n" +
@@ -245,7 +245,7 @@ func doomedCases() []doomedCase {
 			"  - ungroup: {field: items}\n" +
 			"  - llm: {model: m, prompt: \"c {{.i}}\", output: c, base_url: URL, api_key: k}\n", true, nil},
 		{"dead letters", "in.jsonl", "out.jsonl", "  - llm: {model: m, prompt: \"d {{.only}}\", output: d, base_url: URL, api_key: k}\n    ordered: false\n", false, []string{pointDead}},
-		{"several files, limit", "in*.jsonl", "out.jsonl", ask + "  - limit: {count: 100}\n", true, nil},
+		{"several files with a limit", "in*.jsonl", "out.jsonl", ask + "  - limit: {count: 100}\n", true, nil},
 	}
 }
 
@@ -282,7 +282,9 @@ func (c doomedCase) run(t *testing.T, kills int) {
 		killed := 0
 		for {
 			point, nth, after := "", 0, time.Duration(0)
-			switch missing := slices.DeleteFunc(slices.Clone(c.points), func(p string) bool { return hits[p] >= 20 }); {
+			switch missing := slices.DeleteFunc(slices.Clone(c.points), func(p string) bool {
+				return hits[p] >= 20 || killed == 0 && (p == pointRewinding || p == pointRewound)
+			}); {
 			case killed >= 8: // now to the end
 			case len(missing) > 0 && random.IntN(3) > 0:
 				point, nth = missing[random.IntN(len(missing))], 1+random.IntN(4)
@@ -290,6 +292,8 @@ func (c doomedCase) run(t *testing.T, kills int) {
 				after = time.Duration(20+random.IntN(150)) * time.Millisecond
 			case len(missing) > 0:
 				point, nth = missing[random.IntN(len(missing))], 1
+			case killed == 0: // what is missing needs a run that goes on
+				after = time.Duration(20+random.IntN(100)) * time.Millisecond
 			}
 			if !c.process(t, dir, point, nth, after) {
 				break
@@ -383,7 +387,7 @@ func (c doomedCase) write(t *testing.T, dir string) {
 	}
 }
 
-// outcome is what an undisturbed run leaves.
+// doomedOutcome is what a run leaves.
 type doomedOutcome struct {
 	rows, dead []string
 	prompts    int
@@ -463,10 +467,10 @@ func (c doomedCase) check(t *testing.T, dir string, want doomedOutcome, server *
 		t.Errorf("after %d kills: got %d dead letters, want %d: %s", killed, len(g), len(w), firstDifference(g, w))
 	}
 	calls, prompts := server.total()
-	if prompts != want.prompts {
+	if limited := strings.Contains(c.yaml, "limit:"); !limited && prompts != want.prompts { // what it reads ahead is chance
 		t.Errorf("after %d kills: %d prompts, want %d", killed, prompts, want.prompts)
 	}
-	if most := want.prompts + killed*32; calls > most {
+	if most := prompts + killed*32; calls > most {
 		t.Errorf("after %d kills: %d calls, want %d at most", killed, calls, most)
 	}
 	t.Logf("%d kills: %d calls for %d prompts", killed, calls, prompts)

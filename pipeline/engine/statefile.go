@@ -57,10 +57,9 @@ func (f *stateFile) open(k *keeper) error {
 	if err := errors.Join(file.Truncate(f.size), k.fs.SyncDir(k.dir)); err != nil {
 		return err
 	}
-	if f.size > 0 {
-		if err := f.stage.Load(io.NewSectionReader(file, 0, f.size)); err != nil {
-			return err
-		}
+	load := func() error { return f.stage.Load(io.NewSectionReader(file, 0, f.size)) }
+	if err := k.run.safely(f.node.step.Name, load); err != nil {
+		return err
 	}
 	_, err = file.Seek(f.size, io.SeekStart)
 	return err
