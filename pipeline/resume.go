@@ -63,6 +63,8 @@ type Rewinder interface {
 	// the output is not what it was then. The empty position is an output in which
 	// nothing was committed yet.
 	Rewind(ctx context.Context, to Position) error
+	// Check says what Rewind would refuse, and changes nothing.
+	Check(ctx context.Context, to Position) error
 }
 
 // Delivery says how often a record is in the output of a run that was killed and went

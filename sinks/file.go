@@ -186,6 +186,9 @@ func (f *File) Rewind(_ context.Context, to pipeline.Position) error {
 	return f.out.rewind(to, nil, f.headed)
 }
 
+// Check says whether the file still is what Rewind needs.
+func (f *File) Check(_ context.Context, to pipeline.Position) error { return f.out.unchanged(to) }
+
 // headed has the encoder go on under the header that is there.
 func (f *File) headed(rows io.Reader) error {
 	encoder, ok := f.encoder.(codec.Continuer)

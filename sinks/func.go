@@ -69,8 +69,7 @@ func (*funcSink[T]) Close(context.Context) error                       { return 
 // program's own type. A record is delivered once it was received, or is in the
 // channel's buffer. The channel is closed when the run ends, however it ends; the
 // Summary says how. A record that is no T is a dead letter. T may be
-// *pipeline.Record. After a kill, values of the time since the last checkpoint are sent
-// again: [pipeline.AtLeastOnce].
+// *pipeline.Record.
 func Channel[T any](values chan<- T) pipeline.Sink { return &channelSink[T]{values: values} }
 
 type channelSink[T any] struct {
@@ -97,6 +96,9 @@ func (s *channelSink[T]) Write(ctx context.Context, batch []*pipeline.Record) er
 	}
 	return nil
 }
+
+// Delivery is not kept: what went to the channel cannot be had again.
+func (*channelSink[T]) Delivery() pipeline.Delivery { return pipeline.NotKept }
 
 func (*channelSink[T]) Commit(context.Context) (pipeline.Position, error) { return "", nil }
 

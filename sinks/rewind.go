@@ -81,6 +81,22 @@ func (o *output) rewind(to pipeline.Position, head []byte, see func(io.Reader) e
 	return nil
 }
 
+// unchanged says what rewind would refuse, and changes nothing.
+func (o *output) unchanged(to pipeline.Position) error {
+	m, err := parseMark(to)
+	if err != nil {
+		return o.failed(err)
+	}
+	if m.Size == 0 {
+		return nil
+	}
+	file, err := o.reopen(m, nil)
+	if err != nil {
+		return err
+	}
+	return o.failed(file.Close())
+}
+
 // reopen opens the file if it still is what it was at the mark.
 func (o *output) reopen(m mark, see func(io.Reader) error) (fsys.File, error) {
 	info, err := o.files().Stat(o.path)

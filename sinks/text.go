@@ -94,6 +94,9 @@ func (t *Text) Rewind(_ context.Context, to pipeline.Position) error {
 	return t.out.rewind(to, nil, nil)
 }
 
+// Check says whether the file still is what Rewind needs.
+func (t *Text) Check(_ context.Context, to pipeline.Position) error { return t.out.unchanged(to) }
+
 // Delivery is [pipeline.ExactlyOnce] for a file, and [pipeline.NotKept] for standard
 // output, pipes and devices.
 func (t *Text) Delivery() pipeline.Delivery { return t.out.delivery() }

@@ -145,6 +145,10 @@ func (s doomedSink) Prepare(ctx context.Context, fresh bool) error {
 	return s.Sink.(pipeline.Preparer).Prepare(ctx, fresh)
 }
 
+func (s doomedSink) Check(ctx context.Context, to pipeline.Position) error {
+	return s.Sink.(pipeline.Rewinder).Check(ctx, to)
+}
+
 func (s doomedSink) Rewind(ctx context.Context, to pipeline.Position) error {
 	s.doom.at(pointRewinding)
 	err := s.Sink.(pipeline.Rewinder).Rewind(ctx, to)
@@ -179,10 +183,8 @@ func runDoomed(spec string) int {
 
 // provider answers every prompt with the same, and counts.
 type provider struct {
-	mu     sync.Mutex
-	asked  map[string]int
-	flying int
-	most   int
+	mu    sync.Mutex
+	asked map[string]int
 }
 
 func (s *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {

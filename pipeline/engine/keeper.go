@@ -87,7 +87,10 @@ func (k *keeper) read(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", k.dir, err)
 	}
 	k.resumed = true
-	return k.compare(ctx)
+	if err := k.compare(ctx); err != nil {
+		return err
+	}
+	return k.outputs(ctx)
 }
 
 // compare refuses to go on where the rows or answers would be others.
@@ -107,6 +110,25 @@ func (k *keeper) compare(ctx context.Context) error {
 	var err error
 	if k.change, err = id.Compare(ctx, k.was.Source.Identity); err != nil {
 		return fmt.Errorf("the source is not what %s in %s has read: %w; --fresh starts over", which, k.dir, err)
+	}
+	return nil
+}
+
+// outputs says whether what the earlier run wrote is still there.
+func (k *keeper) outputs(ctx context.Context) error {
+	for _, n := range []*sinkNode{k.run.sink, k.run.dead} {
+		if n == nil {
+			continue
+		}
+		at := k.was.Sink
+		if n == k.run.dead {
+			at = k.was.DeadLetter
+		}
+		if r, ok := n.sink.(pipeline.Rewinder); ok && at.Started {
+			if err := k.run.safely(n.name, func() error { return r.Check(ctx, at.Position) }); err != nil {
+				return fmt.Errorf("%s: %w", n.name, err)
+			}
+		}
 	}
 	return nil
 }

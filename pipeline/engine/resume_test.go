@@ -28,8 +28,6 @@ type world struct {
 	dead  paper
 	asked sync.Map // by name: *atomic.Int64
 	dir   string
-	steps []string
-	wide  int
 }
 
 // paper is an output that can be cut back.
@@ -42,7 +40,6 @@ type paper struct {
 // paperSink writes on a paper.
 type paperSink struct {
 	*paper
-	stopAt func()
 }
 
 func (s *paperSink) Write(_ context.Context, batch []*pipeline.Record) error {
@@ -73,6 +70,8 @@ func (s *paperSink) Start(context.Context, bool) error {
 }
 
 func (s *paperSink) Prepare(context.Context, bool) error { return nil }
+
+func (s *paperSink) Check(context.Context, pipeline.Position) error { return nil }
 
 func (s *paperSink) Rewind(_ context.Context, to pipeline.Position) error {
 	s.mu.Lock()

@@ -44,6 +44,7 @@ type goodWriter struct {
 	prepare func(fresh bool) error
 	probe   func() error
 	rewind  func(to pipeline.Position) error
+	check   func(to pipeline.Position) error
 	promise pipeline.Delivery
 }
 
@@ -58,6 +59,7 @@ func (s *goodWriter) Prepare(_ context.Context, fresh bool) error       { return
 func (s *goodWriter) Probe(context.Context) error                       { return s.probe() }
 
 func (s *goodWriter) Rewind(_ context.Context, to pipeline.Position) error { return s.rewind(to) }
+func (s *goodWriter) Check(_ context.Context, to pipeline.Position) error  { return s.check(to) }
 func (s *goodWriter) Delivery() pipeline.Delivery                          { return s.promise }
 
 // position says how many rows there are, and which is the last.
@@ -123,6 +125,7 @@ func newWriter(p *place) *goodWriter {
 	}
 	s.promise = pipeline.ExactlyOnce
 	s.rewind = func(to pipeline.Position) error { s.started = true; return p.cut(to) }
+	s.check = func(to pipeline.Position) error { return (&place{rows: p.rows}).cut(to) }
 	return s
 }
 
@@ -320,6 +323,12 @@ func sinkProofs() []proof {
 				}
 				return err
 			}
+		}),
+		brk("refuses to cut what has changed", "checks nothing", func(s *goodWriter) {
+			s.check = func(pipeline.Position) error { return nil }
+		}),
+		brk("goes on after a kill", "refuses what is as it was", func(s *goodWriter) {
+			s.check = func(pipeline.Position) error { return errBroken }
 		}),
 		brk("refuses to cut what has changed", "to be tried again", func(s *goodWriter) {
 			s.rewind = func(to pipeline.Position) error {

@@ -55,6 +55,9 @@ func (c SinkCase) rewinds(t *testing.T, b *breaches) bool {
 func (c SinkCase) rewind(t *testing.T, b *breaches, to pipeline.Position) pipeline.Sink {
 	t.Helper()
 	sink := c.Again(t)
+	if err := sink.(pipeline.Rewinder).Check(t.Context(), to); err != nil {
+		b.addf("Check refuses what it left at %q: %v", to, err)
+	}
 	if err := sink.(pipeline.Rewinder).Rewind(t.Context(), to); err != nil {
 		b.addf("rewind to %q: %v", to, err)
 		return nil
@@ -185,6 +188,9 @@ func (c SinkCase) refusesToCut(t *testing.T) (b breaches) {
 		other.fill(t, &b, c.Again, true)
 		was := c.Read(t)
 		sink = c.Again(t)
+		if err := sink.(pipeline.Rewinder).Check(t.Context(), at); err == nil {
+			b.addf("there is %s than it left there, and Check of %q says nothing", name, at)
+		}
 		err := sink.(pipeline.Rewinder).Rewind(t.Context(), at)
 		if class, _ := pipeline.Classify(err); err == nil || class != pipeline.ClassFatal {
 			b.addf("there is %s than it left there, and cut back to %q it says: %v; want an error of class %v", name, at, err, pipeline.ClassFatal)
