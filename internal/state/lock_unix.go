@@ -22,3 +22,12 @@ func exclude(file fsys.File) error {
 	}
 	return err
 }
+
+// admit gives the lock back. To close the file is not enough: a process that is just
+// being started has it open too, for a moment.
+func admit(file fsys.File) error {
+	if f, ok := file.(interface{ Fd() uintptr }); ok {
+		return syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	}
+	return nil
+}

@@ -66,7 +66,7 @@ func Take(files fsys.FS, dir string) (*Lock, error) {
 }
 
 // Release gives the folder back. The file stays: to remove it would let two have it.
-func (l *Lock) Release() error { return l.file.Close() }
+func (l *Lock) Release() error { return errors.Join(admit(l.file), l.file.Close()) }
 
 // sign writes who has the folder.
 func sign(file fsys.File) error {
