@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"cmp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,20 +27,43 @@ func (r Ref) Child(i int) Ref {
 	return r
 }
 
-// Compare orders Refs as the records come: by source, row, and place among the children.
-func (r Ref) Compare(other Ref) int {
-	if c := cmp.Or(cmp.Compare(r.Source, other.Source), cmp.Compare(r.Seq, other.Seq)); c != 0 || r.Path == other.Path {
-		return c
-	}
-	a, b := strings.Split(r.Path, "/"), strings.Split(other.Path, "/")
-	return slices.CompareFunc(a, b, func(x, y string) int {
-		return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)) // numbers without zeros in front
-	})
-}
-
 // String renders the Ref as "source:row/child", e.g. "0:17/2".
 func (r Ref) String() string {
 	return strconv.Itoa(r.Source) + ":" + strconv.FormatUint(r.Seq, 10) + r.Path
+}
+
+// Compare returns -1, 0 or 1: what comes first in the order of the source is less, a
+// row comes before its children, and these by their numbers ("/2" before "/10"). Of
+// two sources the one that stands first in the pipeline is less, whenever its rows are
+// read.
+func (r Ref) Compare(other Ref) int {
+	if c := cmp.Or(cmp.Compare(r.Source, other.Source), cmp.Compare(r.Seq, other.Seq)); c != 0 {
+		return c
+	}
+	return comparePaths(r.Path, other.Path)
+}
+
+// comparePaths compares number by number. They have no zeros in front, so that the
+// longer number is the larger one.
+func comparePaths(a, b string) int {
+	for a != "" && b != "" {
+		var x, y string
+		x, a = firstStep(a)
+		y, b = firstStep(b)
+		if c := cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y)); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(a), len(b)) // one at least is empty
+}
+
+// firstStep takes the first number of a path apart from what follows.
+func firstStep(path string) (step, rest string) {
+	path = path[1:]
+	if i := strings.IndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i:]
+	}
+	return path, ""
 }
 
 // Origin says where a record's bytes stood, for messages and dead letters.

@@ -1,6 +1,9 @@
 package pipeline
 
-import "testing"
+import (
+	"cmp"
+	"testing"
+)
 
 func TestRef(t *testing.T) {
 	t.Parallel()
@@ -20,6 +23,37 @@ func TestRef(t *testing.T) {
 	}
 	if row.Path != "" {
 		t.Errorf("Child changed its row: %v", row)
+	}
+}
+
+func TestRefsInOrder(t *testing.T) {
+	t.Parallel()
+	ordered := []Ref{
+		{},
+		{Path: "/0"},
+		{Path: "/0/0"},
+		{Path: "/0/1"},
+		{Path: "/2"},
+		{Path: "/2/9"},
+		{Path: "/2/10"},
+		{Path: "/2/10/0"},
+		{Path: "/10"},
+		{Path: "/10/0"},
+		{Path: "/11"},
+		{Path: "/100"},
+		{Seq: 1},
+		{Seq: 2, Path: "/5"},
+		{Seq: 10},
+		{Seq: 1<<64 - 1},
+		{Source: 1},
+		{Source: 1, Seq: 3},
+	}
+	for i, a := range ordered {
+		for j, b := range ordered {
+			if got, want := a.Compare(b), cmp.Compare(i, j); got != want {
+				t.Errorf("%v with %v: got %d, want %d", a, b, got, want)
+			}
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -9,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -71,8 +71,9 @@ type Dedupe struct {
 	recent    map[dedupeKey]uint64 // the hash of the Ref that came with the key first
 	older     map[dedupeKey]uint64
 	canonical []byte
-	keeps     bool   // it is going to be saved
-	unsaved   []byte // keys since the last Save
+
+	saves   bool   // Save or Load was called: who never does must not pay for unsaved
+	unsaved []byte // the keys that came into recent since the last time, in order
 }
 
 // dedupeKey is the first half of a SHA-256: two different keys among a billion have
@@ -142,15 +143,23 @@ func (d *Dedupe) find(key dedupeKey) (first uint64, known bool) {
 		return first, true
 	}
 	if first, known = d.older[key]; known {
-		d.makeRoom()
-		d.recent[key] = first
+		d.put(key, first)
 	}
 	return first, known
 }
 
+// put remembers a key among the recent ones.
+func (d *Dedupe) put(key dedupeKey, first uint64) {
+	d.makeRoom()
+	d.recent[key] = first
+	if d.saves {
+		d.unsaved = appendKey(d.unsaved, key, first)
+	}
+}
+
 // makeRoom forgets the older half of the keys once the recent half is full.
 func (d *Dedupe) makeRoom() {
-	if len(d.recent) >= d.limit {
+	if d.forgets && len(d.recent) >= d.limit {
 		d.older, d.recent = d.recent, map[dedupeKey]uint64{}
 	}
 }
@@ -160,40 +169,8 @@ func (d *Dedupe) remember(key dedupeKey, first uint64) error {
 		return pipeline.Fatal("dedupe_full", fmt.Errorf(
 			"dedupe: there are more than %d different keys, and memory is %v: raise memory, or set when_full: forget", d.limit, d.memory))
 	}
-	d.makeRoom()
-	d.recent[key] = first
-	if d.keeps {
-		d.unsaved = binary.LittleEndian.AppendUint64(append(d.unsaved, key[:]...), first)
-	}
+	d.put(key, first)
 	return nil
-}
-
-// Save writes the keys that are new: each 16 bytes, and 8 of the record that had it first.
-func (d *Dedupe) Save(w io.Writer) error {
-	if len(d.unsaved) == 0 {
-		return nil
-	}
-	_, err := w.Write(d.unsaved)
-	d.unsaved = d.unsaved[:0]
-	return err
-}
-
-// Load remembers the keys that were saved.
-func (d *Dedupe) Load(r io.Reader) error {
-	in := bufio.NewReader(r)
-	var entry [24]byte
-	for {
-		switch _, err := io.ReadFull(in, entry[:]); {
-		case errors.Is(err, io.EOF):
-			d.keeps = true
-			return nil
-		case err != nil:
-			return err
-		}
-		if err := d.remember(dedupeKey(entry[:16]), binary.LittleEndian.Uint64(entry[16:])); err != nil {
-			return err
-		}
-	}
 }
 
 // key hashes what makes a record the same as another.
@@ -237,6 +214,82 @@ func (d *Dedupe) add(v pipeline.Value) error {
 		d.canonical = v.AppendJSON(d.canonical)
 	}
 	d.canonical = append(d.canonical, '\n')
+	return nil
+}
+
+// What a chunk of the saved state says: its first byte, and then keys.
+const (
+	savedRecent = 'r' // keys that came into recent, in order
+	savedOlder  = 'o' // keys of older
+)
+
+// savedKey is how many bytes a saved key takes: the key and the hash of the Ref.
+const savedKey = 16 + 8
+
+// keysInChunk keeps a chunk at about 1.5 MiB.
+const keysInChunk = 1 << 16
+
+func appendKey(dst []byte, key dedupeKey, first uint64) []byte {
+	return binary.LittleEndian.AppendUint64(append(dst, key[:]...), first)
+}
+
+// Save writes the keys that are new, 24 bytes each; the first time all there are.
+func (d *Dedupe) Save(w io.Writer) error {
+	if !d.saves {
+		d.unsaved = appendKeys(nil, d.recent)
+		if err := saveKeys(w, savedOlder, appendKeys(nil, d.older)); err != nil {
+			return err
+		}
+	}
+	d.saves = true
+	if err := saveKeys(w, savedRecent, d.unsaved); err != nil {
+		return err
+	}
+	if d.unsaved = d.unsaved[:0]; cap(d.unsaved) > keysInChunk*savedKey {
+		d.unsaved = nil
+	}
+	return nil
+}
+
+func appendKeys(dst []byte, keys map[dedupeKey]uint64) []byte {
+	for key, first := range keys {
+		dst = appendKey(dst, key, first)
+	}
+	return dst
+}
+
+func saveKeys(w io.Writer, what byte, keys []byte) error {
+	for part := range slices.Chunk(keys, keysInChunk*savedKey) {
+		if err := saveChunk(w, append([]byte{what}, part...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Load takes in what was saved: what is remembered, and what is to be forgotten next,
+// is then what it was.
+func (d *Dedupe) Load(r io.Reader) error {
+	d.saves = true
+	return loadChunks(r, d.load)
+}
+
+func (d *Dedupe) load(text []byte) error {
+	if len(text)%savedKey != 1 || text[0] != savedRecent && text[0] != savedOlder {
+		return errors.New("these are no keys")
+	}
+	for saved := range slices.Chunk(text[1:], savedKey) {
+		key, first := dedupeKey(saved[:16]), binary.LittleEndian.Uint64(saved[16:])
+		if text[0] == savedRecent {
+			d.makeRoom()
+			d.recent[key] = first
+			continue
+		}
+		if d.older == nil {
+			d.older = map[dedupeKey]uint64{}
+		}
+		d.older[key] = first
+	}
 	return nil
 }
 

@@ -3,11 +3,8 @@ package stages
 import (
 	"context"
 	_ "embed"
-	"errors"
+	"encoding/json"
 	"io"
-
-	json "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -34,8 +31,11 @@ func (c LimitConfig) Validate() error {
 // Limit is the stage "limit": it lets the first records through.
 type Limit struct {
 	count, taken int
-	last         pipeline.Ref // of the last record taken
-	saved        int          // how many were taken at the last Save
+	last         pipeline.Ref // of those taken, the one that stands behind all others
+	passed       taken        // those taken
+
+	saves   bool // Save or Load was called: who never does must not pay for unsaved
+	unsaved taken
 }
 
 var (
@@ -48,7 +48,7 @@ func NewLimit(c LimitConfig, _ pipeline.Env) (*Limit, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	return &Limit{count: c.Count}, nil
+	return &Limit{count: c.Count, passed: taken{}, unsaved: taken{}}, nil
 }
 
 // LimitSpec describes the stage "limit".
@@ -64,59 +64,72 @@ func LimitSpec() pipeline.Spec {
 }
 
 // Process returns r, with [pipeline.ErrEnough] beside the last one, and alone
-// after that. The records come in order: one that is not behind the last one taken is
-// shown again, and was taken.
+// after that. One that was taken, when it is shown again, gets the same answer.
 func (l *Limit) Process(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
-	place := 1
-	if l.taken > 0 {
-		place = r.Ref.Compare(l.last)
+	if !l.passed.has(r.Ref) {
+		if l.taken == l.count {
+			return nil, pipeline.ErrEnough
+		}
+		l.take(r.Ref)
 	}
-	if l.taken == l.count && place > 0 {
-		return nil, pipeline.ErrEnough
-	}
-	if place > 0 {
-		l.taken++
-		l.last = r.Ref
-		place = 0
-	}
-	if l.taken == l.count && place == 0 {
+	// Behind one that comes late, because it failed before it was here the first time,
+	// those that were taken then are still to come.
+	if l.taken == l.count && r.Ref == l.last {
 		return []*pipeline.Record{r}, pipeline.ErrEnough
 	}
 	return []*pipeline.Record{r}, nil
 }
 
-// limitState is what is saved, a line each time: the last one counts.
+func (l *Limit) take(ref pipeline.Ref) {
+	if l.passed.add(ref) {
+		l.last = ref
+	}
+	if l.saves {
+		l.unsaved.add(ref)
+	}
+	l.taken++
+}
+
+// Save writes how many were taken, and which of them since the last time.
+func (l *Limit) Save(w io.Writer) error {
+	news := l.unsaved
+	if !l.saves {
+		news = l.passed
+	}
+	l.saves = true
+	if len(news) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(limitState{l.taken, l.last, news})
+	if err != nil {
+		return err
+	}
+	if err := saveChunk(w, text); err != nil {
+		return err
+	}
+	l.unsaved = taken{}
+	return nil
+}
+
+// limitState is what a chunk of the saved state says.
 type limitState struct {
 	Taken int          `json:"taken"`
 	Last  pipeline.Ref `json:"last"`
+	Which taken        `json:"which"`
 }
 
-// Save writes how many were taken, and the last of them.
-func (l *Limit) Save(w io.Writer) error {
-	if l.saved == l.taken {
-		return nil
-	}
-	if err := json.MarshalWrite(w, limitState{l.taken, l.last}); err != nil {
-		return err
-	}
-	l.saved = l.taken
-	_, err := io.WriteString(w, "\n")
-	return err
-}
-
-// Load takes in how many were taken.
+// Load takes in what was saved.
 func (l *Limit) Load(r io.Reader) error {
-	d := jsontext.NewDecoder(r)
-	for {
+	l.saves = true
+	return loadChunks(r, func(text []byte) error {
 		var s limitState
-		switch err := json.UnmarshalDecode(d, &s); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
+		if err := json.Unmarshal(text, &s); err != nil {
 			return err
 		}
-		l.taken, l.saved, l.last = s.Taken, s.Taken, s.Last
-	}
+		l.taken, l.last = s.Taken, s.Last
+		l.passed.merge(s.Which)
+		return nil
+	})
 }
 
 // Sequential marks a stage that depends on the order.

@@ -26,7 +26,7 @@ type proof struct {
 func TestEveryLawCanBeBroken(t *testing.T) {
 	t.Parallel()
 	proven := map[string]bool{}
-	for _, p := range slices.Concat(sourceProofs(), stageProofs(), sinkProofs()) {
+	for _, p := range slices.Concat(sourceProofs(), stageProofs(), statefulProofs(), sinkProofs()) {
 		proven[p.law] = true
 		t.Run(p.law+"/"+p.name, func(t *testing.T) {
 			t.Parallel()
@@ -43,7 +43,7 @@ func TestEveryLawCanBeBroken(t *testing.T) {
 			})
 		})
 	}
-	for _, laws := range [][]law{goodSource().laws(), goodStage(nil).laws(t), goodStage(batching).laws(t), goodSink().laws()} {
+	for _, laws := range [][]law{goodSource().laws(), goodStage(nil).laws(t), goodStage(batching).laws(t), goodStage(remembering).laws(t), goodSink().laws()} {
 		for _, l := range laws {
 			if !proven[l.name] {
 				t.Errorf("nothing shows that the law %q can be broken", l.name)
@@ -57,6 +57,7 @@ func TestGoodComponentsBreakNoLaw(t *testing.T) {
 	Source(t, goodSource())
 	Stage(t, goodStage(nil))
 	Stage(t, goodStage(batching))
+	Stage(t, goodStage(remembering))
 	Sink(t, goodSink())
 	Sink(t, SinkCase{New: func(*testing.T) pipeline.Sink { return forgetful{} }, Rows: sinkRows(), KeepsNothing: true})
 }

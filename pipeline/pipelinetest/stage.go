@@ -67,6 +67,9 @@ func (c StageCase) laws(t *testing.T) []law {
 	if _, ok := stage.(pipeline.Batcher); ok {
 		laws = append(laws, law{"has an outcome for every record of a batch", c.outcomes})
 	}
+	if _, ok := stage.(pipeline.Stateful); ok {
+		laws = append(laws, law{"goes on with what it saved", c.goesOn}, law{"saves what is new", c.savesNews}, law{"notices what is damaged", c.damaged})
+	}
 	if !engine.NeedsOrder(stage) {
 		laws = append(laws, law{"works on several records at once", c.concurrent})
 	}
