@@ -236,6 +236,22 @@ func TestHangs(t *testing.T) {
 	}
 }
 
+// TestStuckInTheMiddle: an answer that trickles, or does not begin, is cut by the bound of
+// that part, long before the attempt is over.
+func TestStuckInTheMiddle(t *testing.T) {
+	t.Parallel()
+	const rows = 200
+	s, url := serve(t, simulator.Options{Seed: 3, Latency: pipeline.Duration(5 * time.Millisecond), Faults: simulator.Faults{Trickle: 0.02, Hang: 0.02}})
+	began := time.Now()
+	stage := ask(t, url, rows, "timeout: {connect: 5s, first_byte: 700ms, idle: 300ms, total: 60s}", "retry: {backoff: 10ms}", "parallelism: 32")
+	if took := time.Since(began); took > 30*time.Second || stage.Retries == 0 {
+		t.Errorf("took %s with %d retries, want some, and no attempt of 60s", took, stage.Retries)
+	}
+	if l := s.Ledger(); l.Answered < rows {
+		t.Errorf("%d answers for %d rows", l.Answered, rows)
+	}
+}
+
 // TestRetryAfterHoldsForAll: when one request is told to wait, nobody sends any more
 // until then.
 func TestRetryAfterHoldsForAll(t *testing.T) {

@@ -290,7 +290,8 @@ type script func(c *call) error
 
 // call is a call of the stage "scripted".
 type call struct {
-	ctx context.Context
+	deadlines pipeline.Deadlines
+	ctx       context.Context
 	// n is the record's field i, attempt counts the calls for it, total all of them,
 	// each from 1.
 	n, attempt, total int

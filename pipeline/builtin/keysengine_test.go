@@ -80,6 +80,7 @@ stages: [{filter: {where: id > 1}}]
 sink: {file: {path: DIR/out.jsonl}}
 `
 	patient := []aspect{counts, asked, clocks}
+	parted := staged(1, "")
 	return []keyCase{
 		{key: "pipeline: name", yaml: counting, values: []string{"one", "two"}, see: []aspect{named}},
 		{key: "pipeline: source", yaml: counting, values: []string{"{range: {to: 1}}", "{values: {rows: [a]}}"}},
@@ -135,6 +136,10 @@ sink: {file: {path: DIR/out.jsonl}}
 				}
 			},
 		},
+		{key: "stage: timeout.total", yaml: staged(1, ", retry: {attempts: 1}"), values: []string{"1s", "1m"}, script: func(c *call) error { return hang(c.ctx) }, see: []aspect{clocks}},
+		{key: "stage: timeout.connect", yaml: parted, values: []string{"1s", "20s"}, script: func(c *call) error { time.Sleep(c.deadlines.Connect); return nil }, see: []aspect{clocks}},
+		{key: "stage: timeout.first_byte", yaml: parted, values: []string{"1s", "20s"}, script: func(c *call) error { time.Sleep(c.deadlines.FirstByte); return nil }, see: []aspect{clocks}},
+		{key: "stage: timeout.idle", yaml: parted, values: []string{"1s", "20s"}, script: func(c *call) error { time.Sleep(c.deadlines.Idle); return nil }, see: []aspect{clocks}},
 		{key: "stage: on_error", yaml: staged(1, ", retry: {attempts: 1}"), values: []string{"dead_letter", "stop", "drop"}, script: failing(1)},
 		{key: "stage: when", yaml: staged(4, ""), values: []string{"i > 2", "i > 3"}, script: works, see: []aspect{asked}},
 	}

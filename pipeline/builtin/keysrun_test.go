@@ -128,8 +128,9 @@ func readFiles(dir string, before map[string]string) (map[string]string, error) 
 // scripted is the stage "scripted", and the sink "recorder", which notes when it is
 // given what.
 type scripted struct {
-	script script
-	began  time.Time
+	script    script
+	began     time.Time
+	deadlines pipeline.Deadlines
 
 	mu       sync.Mutex
 	attempts map[int]int
@@ -141,14 +142,23 @@ func (s *scripted) specs() []pipeline.Spec {
 	none := func() struct{} { return struct{}{} }
 	return []pipeline.Spec{
 		pipeline.StageSpec(pipeline.Spec{Name: "scripted", Workload: pipeline.Waits}, none,
-			func(struct{}, pipeline.Env) (pipeline.Stage, error) { return pipeline.StageFunc(s.process), nil }),
+			func(struct{}, pipeline.Env) (pipeline.Stage, error) { return scriptedStage{s}, nil }),
 		pipeline.SinkSpec(pipeline.Spec{Name: "recorder"}, none,
 			func(struct{}, pipeline.Env) (pipeline.Sink, error) { return recorder{s}, nil }),
 	}
 }
 
+// scriptedStage is what the engine sees of it.
+type scriptedStage struct{ *scripted }
+
+func (s scriptedStage) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+	return s.process(ctx, r)
+}
+
+func (s scriptedStage) Deadlines(d pipeline.Deadlines) { s.deadlines = d }
+
 func (s *scripted) process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
-	c := &call{ctx: ctx, since: time.Since(s.began)}
+	c := &call{ctx: ctx, since: time.Since(s.began), deadlines: s.deadlines}
 	v, _ := r.Lookup("i")
 	if _, err := fmt.Sscan(v.Text(), &c.n); err != nil {
 		return nil, err

@@ -36,6 +36,9 @@ func Bind[In, Out any](stage pipeline.Stage, o pipeline.StepOptions) (*Bound[In,
 	if o.Name == "" {
 		o.Name = "stage"
 	}
+	if err := runnable(pipeline.Step{Stage: stage, StepOptions: o}); err != nil {
+		return nil, err
+	}
 	r := &run{log: discard(), limits: new(policy.Limits)}
 	r.ctx, r.abort = context.WithCancel(context.Background())
 	n := newStageNode(r, pipeline.Step{Stage: stage, StepOptions: o}, true)

@@ -176,6 +176,9 @@ func runnable(s pipeline.Step) error {
 	if _, batcher := s.Stage.(pipeline.Batcher); batcher && s.When != nil {
 		return fmt.Errorf("stage %s works on batches, which cannot be had with When: put a filter in front of it", s.Name)
 	}
+	if _, knows := s.Stage.(pipeline.Deadliner); !knows && s.Deadlines != (pipeline.Deadlines{}) {
+		return fmt.Errorf("stage %s knows of no parts of an attempt, which Deadlines bound: set Timeout", s.Name)
+	}
 	return nil
 }
 

@@ -104,6 +104,9 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		n.most = int64(max(n.step.Parallelism, min(waitingRows*n.step.Parallelism, n.step.ReorderWindow)))
 	}
 	n.wanted.Store(int64(n.step.Parallelism))
+	if d, ok := step.Stage.(pipeline.Deadliner); ok && step.Deadlines != (pipeline.Deadlines{}) {
+		d.Deadlines(step.Deadlines)
+	}
 	if s, ok := step.Stage.(pipeline.Scaler); ok {
 		s.Scale(n.step.Parallelism)
 	}

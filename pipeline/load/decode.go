@@ -260,7 +260,7 @@ func plural(t reflect.Type, f flags) string {
 // textName is what a type that is made of text is called: "size", "duration".
 func textName(t reflect.Type) string {
 	switch name := strings.ToLower(t.Name()); {
-	case is[timeoutKey](t):
+	case is[timeoutKeys](t):
 		return "duration"
 	case slices.Contains([]string{"size", "duration", "share", "secret"}, name):
 		return name

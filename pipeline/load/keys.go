@@ -103,8 +103,9 @@ type stageKeys struct {
 	// `off` never does.
 	Breaker breakerKeys `yaml:"breaker" rowmill:"tuning"`
 	// Timeout bounds one attempt, without the time it waits for its turn; `off` or 0
-	// for none. Defaults to 60s for stages that wait for others, else to none.
-	Timeout timeoutKey `yaml:"timeout" rowmill:"tuning"`
+	// for none. A stage that asks others over the network takes a mapping too, with bounds
+	// for the parts. Defaults to 60s for stages that wait for others, else to none.
+	Timeout timeoutKeys `yaml:"timeout" rowmill:"tuning"`
 	// OnError is what becomes of a record that failed for good: `dead_letter` puts it
 	// aside with the reason, `stop` ends the run, `drop` leaves it out. Defaults to
 	// dead_letter.
@@ -148,21 +149,46 @@ func (k *breakerKeys) UnmarshalText(text []byte) error {
 	return offText(text, &k.off, "failure_rate, open_for and max_pause")
 }
 
-// timeoutKey is a duration, or negative for none.
-type timeoutKey time.Duration
+// timeoutKeys bound one attempt and its parts. As a text it is the bound of the whole.
+type timeoutKeys struct {
+	off bool
+	// Connect bounds the time until there is a connection: name, TCP, proxy and TLS
+	// together. Defaults to none of its own.
+	Connect pipeline.Duration `yaml:"connect" rowmill:"tuning,min=1ms"`
+	// FirstByte bounds the time from then until the answer begins. Defaults to none of its
+	// own.
+	FirstByte pipeline.Duration `yaml:"first_byte" rowmill:"tuning,min=1ms"`
+	// Idle bounds the time between any two bytes of the answer: a provider that trickles is
+	// cut. Defaults to none of its own.
+	Idle pipeline.Duration `yaml:"idle" rowmill:"tuning,min=1ms"`
+	// Total bounds the whole attempt. Defaults to 60s.
+	Total pipeline.Duration `yaml:"total" rowmill:"tuning,min=1ms"`
+}
 
 // UnmarshalText takes a duration, "off", or 0.
-func (k *timeoutKey) UnmarshalText(text []byte) error {
+func (k *timeoutKeys) UnmarshalText(text []byte) error {
 	var d pipeline.Duration
 	switch err := d.UnmarshalText(text); {
 	case isOff(text), err == nil && d == 0:
-		*k = -1
+		k.off = true
 	case err != nil:
 		return fmt.Errorf("%w, or off", err)
 	default:
-		*k = timeoutKey(d)
+		k.Total = d
 	}
 	return nil
+}
+
+// whole returns the bound of the whole attempt as the engine takes it.
+func (k timeoutKeys) whole() time.Duration {
+	if k.off {
+		return -1
+	}
+	return time.Duration(k.Total)
+}
+
+func (k timeoutKeys) parts() pipeline.Deadlines {
+	return pipeline.Deadlines{Connect: time.Duration(k.Connect), FirstByte: time.Duration(k.FirstByte), Idle: time.Duration(k.Idle)}
 }
 
 // isOff also takes false, which is what other tools make of a plain off.
@@ -196,7 +222,8 @@ func (k stageKeys) options() pipeline.StepOptions {
 			OpenFor:     time.Duration(k.Breaker.OpenFor),
 			MaxPause:    time.Duration(k.Breaker.MaxPause),
 		},
-		Timeout: time.Duration(k.Timeout),
-		OnError: pipeline.OnError(k.OnError),
+		Timeout:   k.Timeout.whole(),
+		Deadlines: k.Timeout.parts(),
+		OnError:   pipeline.OnError(k.OnError),
 	}
 }

@@ -208,12 +208,12 @@ func typeName(t reflect.Type, f flags) string {
 		return "entry"
 	case is[pipeline.Value](t), t.Kind() == reflect.Interface:
 		return "any value"
+	case is[timeoutKeys](t):
+		return "duration, mapping, or off"
 	case structIn(t) == t && isText(t):
 		return "mapping, or off"
 	case t.Kind() == reflect.Struct && !isText(t):
 		return "mapping"
-	case is[timeoutKey](t):
-		return "duration, or off"
 	case len(f.oneOf) > 0 && t.Kind() == reflect.String:
 		return "text"
 	default:

@@ -112,6 +112,8 @@ func valueSchema(t reflect.Type, f flags, docs []KeyDoc) object {
 		return object{}
 	case is[pipeline.Pairs](t):
 		return object{"type": "object", "additionalProperties": valueSchema(reflect.TypeFor[string](), f, nil)}
+	case is[timeoutKeys](t) && len(docs) > 0:
+		return object{"anyOf": []object{schemaOf(t, docs), {"type": []string{"string", "number", "boolean"}}}}
 	case t.Kind() == reflect.Struct && isText(t) && len(docs) > 0:
 		return object{"anyOf": []object{schemaOf(t, docs), {"enum": []any{"off", false}}, substituted()}}
 	case isText(t):

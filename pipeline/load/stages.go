@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"errors"
 	"reflect"
 	"runtime"
@@ -111,6 +112,7 @@ func (l *loader) stage(p *pipeline.Pipeline, c captured, name string, in pipelin
 	step := pipeline.Step{Component: part.spec.Name, Workload: part.spec.Workload, Costs: part.spec.Costs, StepOptions: keys.options()}
 	step.Name = name
 	l.checkRetry(keys, c)
+	l.checkTimeout(keys.Timeout, c)
 	if n := c.n.get("when"); n != nil && keys.When != "" {
 		l.inside = part.spec.Name
 		step.When = l.condition(keys.When, n, join(c.path, "when"), in)
@@ -153,6 +155,20 @@ func (l *loader) checkRetry(keys stageKeys, c captured) {
 	}
 }
 
+// checkTimeout refuses bounds of a part that the bound of the whole leaves no room for.
+func (l *loader) checkTimeout(k timeoutKeys, c captured) {
+	total := cmp.Or(k.Total, pipeline.Duration(time.Minute))
+	for _, part := range []struct {
+		key   string
+		bound pipeline.Duration
+	}{{"connect", k.Connect}, {"first_byte", k.FirstByte}, {"idle", k.Idle}} {
+		if part.bound > total {
+			n := c.n.get("timeout").get(part.key)
+			l.at(n.place, join(join(c.path, "timeout"), part.key), "must be at most the bound of the whole, total: %v, not %v", total, part.bound)
+		}
+	}
+}
+
 // checkSense warns of keys that do nothing for this stage, or nothing good.
 func (l *loader) checkSense(step pipeline.Step, c captured) {
 	_, turner := step.Stage.(pipeline.Turner)
@@ -160,6 +176,10 @@ func (l *loader) checkSense(step pipeline.Step, c captured) {
 	if _, batcher := step.Stage.(pipeline.Batcher); batcher && step.When != nil {
 		n := c.n.get("when")
 		l.at(n.place, join(c.path, "when"), "%s takes every record, as those that pass by would tear its batches apart; put a filter in front of it", step.Component)
+	}
+	if _, ok := step.Stage.(pipeline.Deadliner); !ok && step.Deadlines != (pipeline.Deadlines{}) {
+		n := c.n.get("timeout")
+		l.at(n.place, join(c.path, "timeout"), "%s knows of no parts of an attempt; give one duration, like timeout: 30s", step.Component)
 	}
 	cores := runtime.GOMAXPROCS(0)
 	warn := func(key, format string, args ...any) {
