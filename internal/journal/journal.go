@@ -96,10 +96,14 @@ func open(o Options) *Journal {
 	return j
 }
 
-// Create begins a journal in a folder in which there is none.
+// Create begins a journal. Files of an older one are removed.
 func Create(o Options) (*Journal, error) {
 	j := open(o)
-	if err := j.begin(0); err != nil {
+	err := j.Delete()
+	if err == nil {
+		err = j.begin(0)
+	}
+	if err != nil {
 		return nil, errors.Join(err, j.closeFiles())
 	}
 	return j, nil
@@ -147,15 +151,19 @@ func (j *Journal) Append(e Entry) error {
 	j.note(e.Key, place{e.Guard, j.last, j.size, size})
 	j.size += int64(size)
 	j.queued += int64(size)
-	until := j.queued
-	for j.done < until && j.err == nil {
+	return j.reach(j.queued)
+}
+
+// reach waits until so many of the queued bytes are written, or writes them.
+func (j *Journal) reach(queued int64) error {
+	for j.done < queued && j.err == nil {
 		if j.writing {
 			j.written.Wait()
 		} else {
 			j.write()
 		}
 	}
-	if j.done < until {
+	if j.done < queued {
 		return j.err
 	}
 	return nil
@@ -225,7 +233,18 @@ func (j *Journal) later() {
 func (j *Journal) sync() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.closed || !j.dirty || j.err != nil {
+	if !j.closed {
+		j.syncWritten()
+	}
+}
+
+// syncWritten makes durable what was written by now. The lock is held before and after,
+// not meanwhile.
+func (j *Journal) syncWritten() {
+	for j.syncing {
+		j.written.Wait()
+	}
+	if !j.dirty || j.err != nil {
 		return
 	}
 	file := j.files[j.last]

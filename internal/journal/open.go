@@ -68,8 +68,14 @@ func (j *Journal) load(m Mark) (torn Torn, err error) {
 		}
 	}
 	numbers = slices.DeleteFunc(numbers, old)
-	if len(numbers) == 0 || numbers[0] != m.File {
-		return torn, fmt.Errorf("%s is missing; --fresh starts over", j.path(m.File))
+	for _, n := range []int{m.File, max(m.File, m.Last)} {
+		if !slices.Contains(numbers, n) {
+			return torn, fmt.Errorf("%s is missing; --fresh starts over", j.path(n))
+		}
+	}
+	// Who made the files may have been killed before they were durable.
+	if err := j.o.FS.SyncDir(j.o.Dir); err != nil {
+		return torn, err
 	}
 	j.first, j.needed = m.File, m.File
 	for i, n := range numbers {
@@ -139,9 +145,9 @@ func (j *Journal) read(number int, durable int64) (torn Torn, err error) {
 		return torn, &CorruptError{path, int64(at)}
 	}
 	j.size = int64(at)
-	if at == len(data) && at > 0 {
+	if at == len(data) && at > 0 { // what is there may not be durable, though it can be read
 		_, err = file.Seek(j.size, io.SeekStart)
-		return Torn{}, err
+		return Torn{}, errors.Join(err, file.Sync())
 	}
 	torn = Torn{path, int64(at), int64(len(data) - at), wholeBehind(data[at:])}
 	return torn, j.cut(number, at)
@@ -186,30 +192,23 @@ func (j *Journal) inOrder() []Key {
 	return keys
 }
 
-// Mark makes durable what was written and says so, for a checkpoint.
+// Mark makes durable what was appended and says so, for a checkpoint. Others append
+// meanwhile.
 func (j *Journal) Mark() (Mark, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	defer j.hold()()
 	if err := j.broken(); err != nil {
 		return Mark{}, err
 	}
-	m := Mark{File: j.needed, Last: j.last, Size: j.size}
-	if !j.dirty {
-		return m, nil
+	if err := j.reach(j.queued); err != nil {
+		return Mark{}, err
 	}
-	file := j.files[j.last]
-	j.dirty, j.syncing = false, true
-	j.mu.Unlock()
-	err := file.Sync()
-	j.mu.Lock()
-	j.syncing = false
-	j.written.Broadcast()
-	if err != nil {
-		j.breaks(fmt.Errorf("%s: %w", file.Name(), err))
-		return Mark{}, j.err
+	for j.syncing {
+		j.written.Wait()
 	}
-	return m, nil
+	m := Mark{File: j.needed, Last: j.last, Size: j.size - (j.queued - j.done)}
+	j.syncWritten()
+	return m, j.err
 }
 
 // Close makes durable what was written and lets go of the files.

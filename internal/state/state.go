@@ -46,7 +46,7 @@ type Lock struct{ file fsys.File }
 // Take makes the folder if need be and takes it for this process, until Release or the
 // end of the process, however that comes. The error is a [HeldError] if another has it.
 func Take(files fsys.FS, dir string) (*Lock, error) {
-	if err := files.MkdirAll(dir, 0o700); err != nil {
+	if err := makeFolder(files, dir); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	file, err := files.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
@@ -63,6 +63,27 @@ func Take(files fsys.FS, dir string) (*Lock, error) {
 		return nil, errors.Join(fmt.Errorf("state: %w", err), file.Close())
 	}
 	return &Lock{file}, nil
+}
+
+// makeFolder makes a folder and those it is in, durably. The two nearest are synced even
+// if they are there: who made them may have been killed before it did.
+func makeFolder(files fsys.FS, dir string) error {
+	in := []string{filepath.Dir(dir), filepath.Dir(filepath.Dir(dir))}
+	for up := in[1]; ; up = in[len(in)-1] {
+		if _, err := files.Stat(up); err == nil || up == filepath.Dir(up) {
+			break
+		}
+		in = append(in, filepath.Dir(up))
+	}
+	if err := files.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, up := range in {
+		if err := files.SyncDir(up); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Release gives the folder back. The file stays: to remove it would let two have it.
@@ -116,8 +137,13 @@ func writeWhole(files fsys.FS, path string, data []byte) error {
 }
 
 // ReadCheckpoint returns the checkpoint; the error is [fs.ErrNotExist] if there is none.
+// It is durable then: who wrote it may have been killed before, and what it replaces may
+// be forgotten now.
 func ReadCheckpoint(files fsys.FS, dir string) ([]byte, error) {
 	path := filepath.Join(dir, checkpointName)
+	if err := files.SyncDir(dir); err != nil {
+		return nil, err
+	}
 	file, err := files.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
