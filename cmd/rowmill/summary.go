@@ -156,6 +156,11 @@ func stagesText(stages []engine.StageSummary) string {
 		}
 		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
 		say(w, "  %s\t%s\n", printable(s.Name), strings.Join(parts, ", "))
+		for _, more := range []string{timeText(s.Time), foundText(s)} {
+			if more != "" {
+				say(w, "  \t%s\n", more)
+			}
+		}
 	}
 	_ = w.Flush() // a strings.Builder takes everything
 	if b.Len() == 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 func TestSummaryText(t *testing.T) {
@@ -168,5 +169,38 @@ func TestReport(t *testing.T) {
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestTimeText(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		time engine.StageTime
+		want string
+	}{
+		{"short", engine.StageTime{InFlight: 1, Backoff: 1}, ""},
+		{"the server alone", engine.StageTime{InFlight: 100, Server: 95, Window: 5}, ""},
+		{"the largest first", engine.StageTime{InFlight: 760, Server: 200, Limiter: 460, Backoff: 96, Sink: 1}, "12m40s in flight: 61% rate limit, 26% server, 13% backoff"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			if got := timeText(tc.time); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestFoundText(t *testing.T) {
+	t.Parallel()
+	s := engine.StageSummary{Concurrency: 12, Limits: []policy.FoundLimit{
+		{Kind: policy.Requests, PerMinute: 6000, By: "headers"}, {Kind: policy.Tokens, PerMinute: 5, By: "configuration"},
+	}}
+	if got, want := foundText(s), "found: 6,000 requests a minute (headers); 12 at once"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := foundText(engine.StageSummary{}); got != "" {
+		t.Errorf("got %q of nothing", got)
 	}
 }

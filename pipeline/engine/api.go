@@ -74,6 +74,13 @@ type StageSnapshot struct {
 	Paused string
 	// PausedUntil is when the next probe is.
 	PausedUntil time.Time
+	// Time says where the time of its records went so far.
+	Time StageTime
+	// Limits are those by which its requests are paced.
+	Limits []policy.FoundLimit
+	// Concurrency is how many requests at once the other end was found to have use for, 0
+	// if that was not looked for, or parallelism is not too many.
+	Concurrency int
 }
 
 // Counts are leaves by how they ended. Read + Made - Merged is the sum of
@@ -136,6 +143,13 @@ type StageSummary struct {
 	Refusals int64  `json:"refusals"`
 	// Usage is the sum of what the stage reports, by name ("input_tokens").
 	Usage map[string]int64 `json:"usage,omitempty"`
+	// Time says where the time of its records went.
+	Time StageTime `json:"time"`
+	// Limits are those by which its requests were paced at the end.
+	Limits []policy.FoundLimit `json:"limits,omitzero"`
+	// Concurrency is how many requests at once the other end was found to have use for, 0
+	// if that was not looked for, or parallelism is not too many.
+	Concurrency int `json:"concurrency,omitzero"`
 }
 
 // Reason is a reason for dead letters and how many had it.

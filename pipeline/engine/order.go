@@ -15,6 +15,7 @@ const windowBytes = 64 << 20
 // back into that order.
 type order struct {
 	window int
+	flight *flight
 	room   chan struct{} // size 1: a token says that there may be room
 
 	mu      sync.Mutex
@@ -39,8 +40,8 @@ type slot struct {
 	origin  pipeline.Origin
 }
 
-func newOrder(window int) *order {
-	o := &order{window: window, room: make(chan struct{}, 1), slots: make([]slot, window)}
+func newOrder(window int, f *flight) *order {
+	o := &order{window: window, flight: f, room: make(chan struct{}, 1), slots: make([]slot, window)}
 	o.moved.L = &o.mu
 	return o
 }
@@ -120,12 +121,16 @@ func (o *order) leave(pass func([]*pipeline.Record)) {
 	}
 	o.leaving = true
 	for o.headReady() {
-		ready := o.collect()
+		ready, left := o.collect()
 		o.moved.Broadcast()
 		o.mu.Unlock()
 		notify(o.room)
 		if len(ready) > 0 {
+			o.flight.move(0, 0, 1)
 			pass(ready)
+			o.flight.move(0, -left, -1)
+		} else {
+			o.flight.move(0, -left, 0)
 		}
 		o.mu.Lock()
 	}
@@ -141,9 +146,8 @@ func (o *order) headReady() bool {
 }
 
 // collect frees the slots of all tickets that are done from the head on, and
-// returns what became of their records, and what is there of the next.
-func (o *order) collect() []*pipeline.Record {
-	var ready []*pipeline.Record
+// returns what became of their records, how many that were, and what is there of the next.
+func (o *order) collect() (ready []*pipeline.Record, left int) {
 	for o.headReady() {
 		s := o.slot(o.head)
 		if ready == nil {
@@ -157,10 +161,11 @@ func (o *order) collect() []*pipeline.Record {
 			break
 		}
 		o.records -= s.records
+		left += s.records
 		*s = slot{}
 		o.head++
 	}
-	return ready
+	return ready, left
 }
 
 // waitingFor names the record that everybody waits for, "" if the window has room.

@@ -61,6 +61,7 @@ type stageNode struct {
 	idle    atomic.Int64
 	calls   atomic.Int64
 	busy    atomic.Int64
+	flight  flight
 }
 
 func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
@@ -87,7 +88,7 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		n.chunk = max(1, n.chunk)
 	}
 	if n.ordered && (n.step.Parallelism > 1 || turner) {
-		n.order = newOrder(max(n.step.ReorderWindow, n.chunk))
+		n.order = newOrder(max(n.step.ReorderWindow, n.chunk), &n.flight)
 	}
 	if turner || step.Retry.Attempts > 1 || step.Timeout > 0 || step.Workload == pipeline.Waits {
 		settings := policy.Settings{StepOptions: n.step.StepOptions, Logger: r.log, Rows: r.tracker.read.Load}
@@ -189,12 +190,16 @@ func (n *stageNode) work() {
 			return
 		}
 		n.busy.Add(int64(len(batch)))
+		n.flight.move(len(batch), 0, 0)
 		outs := n.process(batch, ticket)
 		n.busy.Add(int64(-len(batch)))
 		if n.order != nil {
+			n.flight.move(-len(batch), len(batch), 0)
 			n.order.finish(ticket, outs, n.pass)
 		} else {
+			n.flight.move(-len(batch), len(batch), 1)
 			n.pass(outs)
+			n.flight.move(0, -len(batch), -1)
 		}
 		clear(batch) // while there is nothing to do, nothing is held
 		if buf = batch; n.surplus() {

@@ -49,7 +49,13 @@ func (n *stageNode) snapshot() StageSnapshot {
 		p := n.policy.Snapshot()
 		s.Attempts, s.Retries, s.Refusals, s.OnWire = p.Attempts, p.Retries, p.Refusals, p.InFlight
 		s.Paused, s.PausedUntil = p.Paused, p.PausedUntil
+		s.Limits, s.Time = p.Limits, n.flight.time(&p)
+		if p.SlotsFound {
+			s.Concurrency = p.Slots
+		}
+		return s
 	}
+	s.Time = n.flight.time(nil)
 	return s
 }
 
@@ -81,7 +87,10 @@ func (r *run) summarize() Summary {
 
 func (n *stageNode) summary() StageSummary {
 	s := n.snapshot()
-	sum := StageSummary{Name: s.Name, Calls: s.Calls, Attempts: s.Attempts, Retries: s.Retries, Refusals: s.Refusals}
+	sum := StageSummary{
+		Name: s.Name, Calls: s.Calls, Attempts: s.Attempts, Retries: s.Retries, Refusals: s.Refusals,
+		Time: s.Time, Limits: s.Limits, Concurrency: s.Concurrency,
+	}
 	sum.Usage = n.usage()
 	return sum
 }

@@ -231,12 +231,12 @@ func (l *Limiter) paces() bool {
 
 // FoundLimit is a limit by which requests are paced.
 type FoundLimit struct {
-	Kind Kind
+	Kind Kind `json:"kind"`
 	// PerMinute is the limit.
-	PerMinute float64
+	PerMinute float64 `json:"per_minute"`
 	// By is where it is from: "configuration", "headers", or "refusals" for one that
 	// nobody tells and that was found by being refused.
-	By string
+	By string `json:"by"`
 }
 
 // found returns the limits by which requests are paced.

@@ -16,6 +16,9 @@ const (
 	kinds
 )
 
+// MarshalText returns the name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // String returns the name as it stands in a summary: "requests", "input tokens".
 func (k Kind) String() string {
 	switch k {
