@@ -42,6 +42,24 @@ func TestFileConformance(t *testing.T) {
 	}
 }
 
+// TestFileConformanceOfSeveralFiles has formats, compressions and headers side by side.
+func TestFileConformanceOfSeveralFiles(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, map[string]string{
+		"1.csv": "\xef\xbb\xbfa,b\n1,x\n", "2.csv.gz": "b,a\ny,2\n\n3\n", "3.csv": "a,b\n", "4.jsonl": "\n{\"a\":\"4\"}", "5.json": " [ {\"a\":\"5\"} ,\n{\"a\":\"6\"}]",
+		"6.json.gz": "{\"a\":\"7\"}\n{\"a\":\"8\"}",
+	})
+	pipelinetest.Source(t, pipelinetest.SourceCase{
+		New: func(t *testing.T) pipeline.Source {
+			return newFile(t, sources.FileConfig{Path: []string{dir + "/*"}}, pipeline.Env{})
+		},
+		Want: []string{
+			`{"a":"1","b":"x"}`, `{"b":"y","a":"2"}`, `{"a":"4"}`, `{"a":"5"}`, `{"a":"6"}`, `{"a":"7"}`, `{"a":"8"}`,
+		},
+		Unreadable: 1,
+	})
+}
+
 func TestFileConformanceOfTypes(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"a.csv": "n;ok;j\n1;yes;[1]\n;no;\nx;no;{}\n1.50;1;{}\n"})

@@ -153,15 +153,16 @@ func (f *File) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 			yield(nil, err)
 			return
 		}
-		f.measure(files)
 		var columns columns
+		skipped := 0
 		if f.start != nil {
-			if files, err = f.skipTo(files, &columns); err != nil {
+			if skipped, err = f.skipTo(files, &columns); err != nil {
 				yield(nil, err)
 				return
 			}
 		}
-		for _, in := range files {
+		f.measure(files, skipped)
+		for _, in := range files[skipped:] {
 			if !f.read(ctx, in, &columns, yield) {
 				return
 			}
@@ -204,18 +205,21 @@ func (f *File) read(ctx context.Context, in input, columns *columns, yield func(
 	return false
 }
 
-// measure notes how much there is to read: nothing is known where something is no
-// plain file.
-func (f *File) measure(files []input) {
-	var total int64
-	for _, in := range files {
+// measure notes how much there is to read, and how much of it is skipped: nothing is
+// known where something is no plain file.
+func (f *File) measure(files []input, skipped int) {
+	var total, done int64
+	for i, in := range files {
+		if i < skipped {
+			done += in.size
+		}
 		if !in.regular {
 			total = 0
 			break
 		}
 		total += in.size
 	}
-	f.done.Store(0)
+	f.done.Store(done)
 	f.total.Store(total)
 }
 

@@ -21,8 +21,8 @@ type fileID struct {
 	Size int64  `json:"size"`
 	// Hash is of samples of its bytes.
 	Hash string `json:"hash"`
-	// Ended says that more can be appended: the last row has its line break, and the file
-	// is not compressed.
+	// Ended says that the last row has its line break. Of a compressed file that is looked
+	// at only when it has grown.
 	Ended bool `json:"ended"`
 }
 
@@ -32,58 +32,6 @@ const (
 	sampleBytes   = 4 << 10
 	sampleBetween = 16
 )
-
-// Identify says what the files are known by: names, sizes, and a hash of samples. "" if
-// one of them is no plain file.
-func (f *File) Identify(context.Context) (string, error) {
-	files, err := f.files()
-	if err != nil || slices.ContainsFunc(files, func(in input) bool { return !in.regular }) {
-		return "", err
-	}
-	ids := make([]fileID, len(files))
-	for i, in := range files {
-		if ids[i], err = f.identify(in, in.size); err != nil {
-			return "", err
-		}
-	}
-	b, err := json.Marshal(ids)
-	return string(b), err
-}
-
-// identify says what a file is known by when it has that size.
-func (f *File) identify(in input, size int64) (fileID, error) {
-	id := fileID{Path: in.path, Size: size, Ended: true}
-	file, err := os.Open(in.path)
-	if err != nil {
-		return id, err
-	}
-	defer func() { _ = file.Close() }() // nothing was written
-	sum := sha256.New()
-	for _, at := range samples(size) {
-		if _, err := io.Copy(sum, io.NewSectionReader(file, at, min(sampleBytes, size-at))); err != nil {
-			return id, fmt.Errorf("%s: %w", in.path, err)
-		}
-	}
-	id.Hash = hex.EncodeToString(sum.Sum(nil)[:16])
-	if size == 0 {
-		return id, nil
-	}
-	last := make([]byte, 1)
-	if _, err := file.ReadAt(last, size-1); err != nil {
-		return id, fmt.Errorf("%s: %w", in.path, err)
-	}
-	id.Ended = last[0] == '\n' && f.plain(in)
-	return id, nil
-}
-
-// plain reports whether rows are appended to a file by appending bytes.
-func (f *File) plain(in input) bool {
-	c := codec.Compression(f.config.Compression)
-	if c == "" || c == codec.AutoCompression {
-		c = codec.CompressionOf(in.path)
-	}
-	return c == codec.None && f.format(in) != codec.Whole && f.format(in) != codec.JSON
-}
 
 // samples are where the samples of a file of that size begin.
 func samples(size int64) []int64 {
@@ -100,23 +48,100 @@ func samples(size int64) []int64 {
 	return append(at, size-sampleBytes)
 }
 
+// Identify says what the files are known by: names, sizes, and a hash of samples. "" if
+// one of them is no plain file.
+func (f *File) Identify(ctx context.Context) (string, error) {
+	ids, err := f.identities(ctx)
+	if err != nil || ids == nil {
+		return "", err
+	}
+	text, err := json.Marshal(ids)
+	return string(text), err
+}
+
+// identities are those of all files; nil if one of them is no plain file.
+func (f *File) identities(ctx context.Context) ([]fileID, error) {
+	files, err := f.files()
+	if err != nil || slices.ContainsFunc(files, func(in input) bool { return !in.regular }) {
+		return nil, err
+	}
+	ids := make([]fileID, len(files))
+	for i, in := range files {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if ids[i], err = f.identify(in, in.size); err != nil {
+			return nil, pipeline.Fatal("source", err)
+		}
+	}
+	return ids, nil
+}
+
+// identify says what a file is known by when it has that size.
+func (f *File) identify(in input, size int64) (id fileID, err error) {
+	id = fileID{Path: in.path, Size: size}
+	file, err := os.Open(in.path)
+	if err != nil {
+		return id, err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	if id.Hash, err = hashSamples(file, size); err != nil {
+		return id, fmt.Errorf("%s: %w", in.path, err)
+	}
+	then := io.NewSectionReader(file, 0, size)
+	if size == 0 {
+		id.Ended = true
+	} else if kind, err := codec.Detect(then, in.path, f.compression()); err == nil && kind == codec.None {
+		last := make([]byte, 1)
+		if _, err := file.ReadAt(last, size-1); err != nil {
+			return id, fmt.Errorf("%s: %w", in.path, err)
+		}
+		id.Ended = last[0] == '\n'
+	}
+	return id, nil
+}
+
+func (f *File) compression() codec.Compression { return codec.Compression(f.config.Compression) }
+
+func hashSamples(file io.ReaderAt, size int64) (string, error) {
+	sum := sha256.New()
+	for _, at := range samples(size) {
+		want := min(sampleBytes, size-at)
+		n, err := io.Copy(sum, io.NewSectionReader(file, at, want))
+		if err == nil && n < want {
+			err = errors.New("it became shorter while it was read")
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
+}
+
 // Compare says how the files differ from those of an earlier run. They have grown if the
-// last one has more lines, or if others follow it.
+// last one has more rows, or if others follow it. Everything else is an error: the rows
+// would not be what they were.
 func (f *File) Compare(ctx context.Context, was string) (pipeline.Change, error) {
-	now, err := f.Identify(ctx)
-	if err != nil || now == was {
+	after, err := f.identities(ctx)
+	if err != nil {
 		return pipeline.Same, err
 	}
-	if was == "" || now == "" {
-		return pipeline.Same, errors.New("it is a file now and was a pipe, or the other way round")
+	if (was == "") != (after == nil) {
+		return pipeline.Same, errors.New("what is a file now was a pipe then, or the other way round")
 	}
-	var before, after []fileID
-	if err := errors.Join(json.Unmarshal([]byte(was), &before), json.Unmarshal([]byte(now), &after)); err != nil {
-		return pipeline.Same, err
+	if was == "" {
+		return pipeline.Same, nil
+	}
+	var before []fileID
+	if err := json.Unmarshal([]byte(was), &before); err != nil {
+		return pipeline.Same, fmt.Errorf("what is known of the files then is damaged: %w", err)
+	}
+	if slices.Equal(before, after) {
+		return pipeline.Same, nil
 	}
 	for i, id := range before {
-		if i >= len(after) {
-			return pipeline.Same, fmt.Errorf("%s is gone", id.Path)
+		if err := checkPlace(id, i, after); err != nil {
+			return pipeline.Same, err
 		}
 		if err := f.compare(id, after[i], i == len(before)-1); err != nil {
 			return pipeline.Same, err
@@ -125,57 +150,109 @@ func (f *File) Compare(ctx context.Context, was string) (pipeline.Change, error)
 	return pipeline.Grown, nil
 }
 
+// checkPlace says why a file is not the i-th any more.
+func checkPlace(was fileID, i int, now []fileID) error {
+	switch {
+	case i < len(now) && now[i].Path == was.Path:
+		return nil
+	case i < len(now) && slices.ContainsFunc(now[i:], func(id fileID) bool { return id.Path == was.Path }):
+		return fmt.Errorf("%s is read in front of %s and was not there; a new file may only come behind all others", now[i].Path, was.Path)
+	default:
+		return fmt.Errorf("%s is gone", was.Path)
+	}
+}
+
+// compare refuses a file that does not begin with the rows that it had.
 func (f *File) compare(was, now fileID, last bool) error {
 	if was == now {
 		return nil
 	}
+	in := input{path: was.Path}
 	switch {
-	case was.Path != now.Path:
-		return fmt.Errorf("%s is there in place of %s", now.Path, was.Path)
 	case now.Size < was.Size:
 		return fmt.Errorf("%s has %d bytes and had %d", was.Path, now.Size, was.Size)
-	case now.Size > was.Size && !last:
-		return fmt.Errorf("%s has grown, and other files follow it", was.Path)
-	case now.Size > was.Size && !was.Ended:
-		return fmt.Errorf("%s has grown, and its last row had no end, or the file is compressed", was.Path)
+	case now.Size == was.Size:
+		return fmt.Errorf("%s has other bytes than it had", was.Path)
 	}
-	prefix, err := f.identify(input{path: was.Path}, was.Size)
-	if err != nil {
+	then, err := f.identify(in, was.Size)
+	switch {
+	case err != nil:
 		return err
+	case then.Hash != was.Hash:
+		return fmt.Errorf("%s does not begin with the %d bytes that it had", was.Path, was.Size)
+	case !last:
+		return fmt.Errorf("%s has grown, and other files follow it; only the last one may grow", was.Path)
+	case f.format(in) == codec.JSON || f.format(in) == codec.Whole:
+		return fmt.Errorf("%s has grown; only to jsonl, csv, tsv and lines can rows be added", was.Path)
 	}
-	if prefix.Hash != was.Hash {
-		return fmt.Errorf("%s has other rows", was.Path)
+	if !then.Ended {
+		return f.compareUnended(in, was.Size)
 	}
 	return nil
 }
 
-// Seek has Records begin with the row that stood at a place.
+// compareUnended refuses a file that has grown although its last row may have had no end:
+// of a compressed one that is not known yet.
+func (f *File) compareUnended(in input, size int64) error {
+	file, err := os.Open(in.path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // nothing was written
+	stream := codec.Decompress(io.NewSectionReader(file, 0, size), in.path, f.compression())
+	defer func() { _ = stream.Close() }()
+	last, err := lastByte(stream)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s has grown, and where it ended it was not whole: %w", in.path, err)
+	case last != '\n':
+		return fmt.Errorf("%s has grown, and its last row had no line break: it may be another row now", in.path)
+	default:
+		return nil
+	}
+}
+
+// lastByte reads all there is; a line break stands for nothing.
+func lastByte(r io.Reader) (byte, error) {
+	last, buf := byte('\n'), make([]byte, 64<<10)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			last = buf[n-1]
+		}
+		if errors.Is(err, io.EOF) {
+			return last, nil
+		}
+		if err != nil {
+			return last, err
+		}
+	}
+}
+
+// Seek has Records begin with the row that stood at a place. In files that are not
+// compressed nothing in front of it is read but a header.
 func (f *File) Seek(_ context.Context, at pipeline.Origin) error {
 	f.start = &at
 	return nil
 }
 
-// skipTo leaves out what is in front of where the rows begin, and returns the rest of
-// the files. The header of the first is read all the same.
-func (f *File) skipTo(files []input, columns *columns) ([]input, error) {
+// skipTo leaves out the files in front of where the rows begin: how many they are. The
+// header of the first is read all the same.
+func (f *File) skipTo(files []input, columns *columns) (int, error) {
 	i := slices.IndexFunc(files, func(in input) bool { return in.path == f.start.Path })
 	if i < 0 {
-		return nil, pipeline.Fatal("source", fmt.Errorf("%s is gone", f.start.Path))
+		return 0, pipeline.Fatal("source", fmt.Errorf("%s is gone", f.start.Path))
 	}
-	if i > 0 {
-		o, err := f.open(files[0])
-		if err != nil {
-			return nil, err
-		}
-		err = columns.check(files[0].path, o.Reader)
-		o.close()
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, err
-		}
-		f.done.Store(0)
-		for _, in := range files[:i] {
-			f.done.Add(in.size)
-		}
+	if i == 0 {
+		return 0, nil
 	}
-	return files[i:], nil
+	o, err := f.open(files[0])
+	if err != nil {
+		return 0, err
+	}
+	defer o.close()
+	if err := columns.check(files[0].path, o.Reader); err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	return i, nil
 }

@@ -25,7 +25,12 @@ func show(t testing.TB, src io.Reader, path string, o ReadOptions) []string {
 	if err != nil {
 		return []string{"error: " + err.Error()}
 	}
-	var out []string
+	return rest(t, r, path)
+}
+
+// rest reads to the end.
+func rest(t testing.TB, r Reader, path string) (out []string) {
+	t.Helper()
 	for range 1 << 20 {
 		rec, err := r.Read()
 		switch {

@@ -45,8 +45,17 @@ func CompressionOf(path string) Compression {
 // that ends too early is an error that says so. Close releases the decompressor; it
 // does not close src.
 func Decompress(src io.Reader, path string, c Compression) io.ReadCloser {
-	return &decompressor{src: src, raw: bufio.NewReaderSize(src, 64<<10), path: path, want: c}
+	return &decompressor{src: src, raw: bufio.NewReaderSize(src, readAhead), path: path, want: c}
 }
+
+// Detect tells how the bytes of src are compressed. It reads the first of them.
+func Detect(src io.Reader, path string, c Compression) (Compression, error) {
+	d := decompressor{raw: bufio.NewReaderSize(src, 16), path: path, want: c}
+	return d.detect()
+}
+
+// readAhead is how much a decompressor reads at once.
+const readAhead = 64 << 10
 
 type decompressor struct {
 	src  io.Reader

@@ -147,18 +147,23 @@ func (w *window) SkipTo(at pipeline.Origin) error {
 	return nil
 }
 
-// jump moves to a byte without reading what is before it, where the input can.
+// jump moves to a byte without reading what is before it, where the input can. What is
+// so near that it may have been read already is not worth it.
 func (w *window) jump(offset int64) error {
 	src, ok := w.src.(*decompressor)
-	if !ok || offset <= w.offset+int64(len(w.bytes())) {
+	if !ok || offset <= w.offset+int64(len(w.bytes()))+readAhead {
 		return nil
 	}
 	moved, err := src.seek(offset)
 	if err != nil {
 		return w.fail(err)
 	}
-	if moved {
-		w.from, w.to, w.err, w.offset = 0, 0, nil, offset
+	if !moved {
+		return nil
+	}
+	w.from, w.to, w.err, w.offset = 0, 0, nil, offset
+	if !w.more() && w.atEnd() { // to move behind the end is no error
+		return w.fail(fmt.Errorf("it ends in front of byte %d, where a row was", offset))
 	}
 	return nil
 }

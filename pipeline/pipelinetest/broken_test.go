@@ -6,6 +6,7 @@ import (
 	"iter"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -72,6 +73,16 @@ type goodRows struct {
 	close    func() error
 	progress func() (done, total int64)
 	shape    pipeline.Shape
+	identity func() (string, error)
+	compare  func(was string) (pipeline.Change, error)
+	first    int // the row to begin with
+	seek     func(at pipeline.Origin) error
+}
+
+func (s *goodRows) Identify(context.Context) (string, error)         { return s.identity() }
+func (s *goodRows) Seek(_ context.Context, at pipeline.Origin) error { return s.seek(at) }
+func (s *goodRows) Compare(_ context.Context, was string) (pipeline.Change, error) {
+	return s.compare(was)
 }
 
 func (s *goodRows) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
@@ -94,25 +105,30 @@ func newRows() *goodRows {
 	done := make(chan int64, 1) // of size 1: it holds a number
 	done <- 0
 	read := func(add int64) int64 { n := <-done + add; done <- n; return n }
-	return &goodRows{
-		probe: always[error](nil), close: always[error](nil),
+	s := &goodRows{
+		identity: func() (string, error) { return "three rows", nil },
+		compare:  func(string) (pipeline.Change, error) { return pipeline.Same, nil },
+		probe:    always[error](nil), close: always[error](nil),
 		progress: func() (int64, int64) { return read(0), 3 },
 		shape:    pipeline.Shape{Closed: true}.With("n", pipeline.NumberType),
-		records: func(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
-			return func(yield func(*pipeline.Record, error) bool) {
-				for _, raw := range []string{`{"n":1}`, `{"n":`, `{"n":2}`} {
-					r, err := pipeline.ParseRecord([]byte(raw))
-					if err != nil {
-						r = pipeline.Unreadable([]byte(raw))
-					}
-					read(1)
-					if ctx.Err() != nil || !yield(r, err) {
-						return
-					}
+	}
+	s.seek = func(at pipeline.Origin) error { s.first = int(at.Offset); return nil }
+	s.records = func(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
+		return func(yield func(*pipeline.Record, error) bool) {
+			for i, raw := range []string{`{"n":1}`, `{"n":`, `{"n":2}`} {
+				r, err := pipeline.ParseRecord([]byte(raw))
+				if err != nil {
+					r = pipeline.Unreadable([]byte(raw))
+				}
+				read(1)
+				r.Origin.Offset = int64(i)
+				if i >= s.first && (ctx.Err() != nil || !yield(r, err)) {
+					return
 				}
 			}
-		},
+		}
 	}
+	return s
 }
 
 func goodSource() SourceCase {
@@ -154,6 +170,7 @@ func sourceProofs() []proof {
 	}
 	type next = func(*pipeline.Record, error) bool
 	var runs int64
+	var identities int
 	shared := []pipeline.Field{{Name: "n", Value: pipeline.RawJSON("1")}}
 	var last *pipeline.Record
 	idle := goodSource()
@@ -228,6 +245,28 @@ func sourceProofs() []proof {
 			var mu sync.Mutex
 			left := int64(100)
 			s.progress = func() (int64, int64) { mu.Lock(); defer mu.Unlock(); left--; return left, 0 }
+		}),
+		brk("is known again", "a number", func(s *goodRows) {
+			s.identity = func() (string, error) { identities++; return strconv.Itoa(identities), nil }
+		}),
+		brk("is known again", "an error", func(s *goodRows) { s.identity = func() (string, error) { return "three rows", errBroken } }),
+		brk("is known again", "as another", func(s *goodRows) {
+			s.compare = func(string) (pipeline.Change, error) { return pipeline.Grown, nil }
+		}),
+		brk("begins with any row", "always with the first", func(s *goodRows) { s.seek = func(pipeline.Origin) error { return nil } }),
+		brk("begins with any row", "with the next", func(s *goodRows) {
+			s.seek = func(at pipeline.Origin) error { s.first = int(at.Offset) + 1; return nil }
+		}),
+		brk("begins with any row", "an error", func(s *goodRows) { s.seek = func(pipeline.Origin) error { return errBroken } }),
+		brk("begins with any row", "counts from there", func(s *goodRows) {
+			eachRow(func(yield next, r *pipeline.Record, err error) bool {
+				r.Origin.Line = r.Origin.Offset - int64(s.first)
+				return yield(r, err)
+			})(s)
+		}),
+		brk("begins with any row", "does not count what it skips", func(s *goodRows) {
+			good := s.progress
+			s.progress = func() (int64, int64) { done, total := good(); return done - int64(s.first), total }
 		}),
 		brk("is closed unread", "an error", func(s *goodRows) { s.close = always(errBroken) }),
 		brk("runs in a pipeline", "a probe that fails", func(s *goodRows) { s.probe = always(errBroken) }),

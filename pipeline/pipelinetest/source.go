@@ -13,7 +13,8 @@ import (
 
 // SourceCase is a source and what it must yield.
 type SourceCase struct {
-	// New makes the source, ready to be read from its beginning.
+	// New makes the source, ready to be read from its beginning. Where it is a
+	// [pipeline.Seeker] or an [pipeline.Identifier], all that are made read one input.
 	New func(t *testing.T) pipeline.Source
 	// Want are the rows, as JSON objects, in order; at least two.
 	Want []string
@@ -43,6 +44,8 @@ func (c SourceCase) laws() []law {
 		{"has the fields it says", c.shape},
 		{"knows how far it has read", c.progress},
 		{"is closed unread", c.unread},
+		{"is known again", c.identifies},
+		{"begins with any row", c.seeks},
 		{"runs in a pipeline", c.runs},
 	}
 	if c.Idle != nil {
