@@ -141,8 +141,8 @@ func (e *BatchError) Error() string {
 	return fmt.Sprintf("%d of the batch refused: %v", len(e.Refused), e.Refused[first])
 }
 
-// Scaler is a stage that is told, before the first record, how many records will
-// be in it at once, so that it holds as many connections.
+// Scaler is a stage that is told, before the first record, how many requests it will
+// have on the wire at once, so that it holds as many connections.
 type Scaler interface{ Scale(parallelism int) }
 
 // Deadliner is a stage that is told, before the first record, how long the parts of

@@ -97,6 +97,9 @@ type StepOptions struct {
 	// Deadlines bound the parts of one attempt, within Timeout, where the stage knows
 	// of parts ([Deadliner]).
 	Deadlines Deadlines
+	// Hedge makes requests a second time whose answers are late, where the stage allows
+	// it; the zero Hedge none.
+	Hedge Hedge
 	// OnError is what becomes of a record that failed for good. Defaults to
 	// DeadLetters.
 	OnError OnError

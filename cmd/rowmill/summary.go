@@ -150,7 +150,7 @@ func stagesText(stages []engine.StageSummary) string {
 		if s.Attempts == 0 && len(s.Usage) == 0 {
 			continue
 		}
-		parts := []string{plural(s.Attempts, "request", "requests"), plural(s.Retries, "retry", "retries"), counted(s.Refusals, "refused")}
+		parts := []string{plural(s.Attempts, "request", "requests"), plural(s.Retries, "retry", "retries"), counted(s.Refusals, "refused"), hedged(s)}
 		for _, name := range slices.Sorted(maps.Keys(s.Usage)) {
 			parts = append(parts, counted(s.Usage[name], strings.ReplaceAll(printable(name), "_", " ")))
 		}
@@ -167,6 +167,14 @@ func stagesText(stages []engine.StageSummary) string {
 		return ""
 	}
 	return "\n" + b.String()
+}
+
+// hedged says how many requests were made beside a late one, "" if none was.
+func hedged(s engine.StageSummary) string {
+	if s.Hedges == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s answered first)", counted(s.Hedges, "hedged"), humanize.Comma(s.HedgesWon))
 }
 
 // equation is the line in which the numbers add up: "817 read = 810 delivered + 5

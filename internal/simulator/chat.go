@@ -231,12 +231,19 @@ func (x *exchange) refusal() *apiError {
 	return nil
 }
 
+// slowness is how much longer a slow answer takes.
+const slowness = 10
+
 // latency waits as long as a model would take; false if the client gives up or
 // the server is closed before.
 func (x *exchange) latency() bool {
 	if o := &x.s.options; o.Latency > 0 {
 		d := newDice(o.Seed, x.key, forLatency, x.nth)
-		timer := time.NewTimer(d.latency(time.Duration(o.Latency), o.LatencySpread))
+		takes := d.latency(time.Duration(o.Latency), o.LatencySpread)
+		if x.fault == faultSlow {
+			takes *= slowness
+		}
+		timer := time.NewTimer(takes)
 		defer timer.Stop()
 		x.wait(timer.C)
 	}

@@ -87,6 +87,8 @@ type Faults struct {
 	CutBody pipeline.Share `yaml:"cut_body"`
 	// 502 with an HTML page, as a proxy in between sends it. Defaults to 0%.
 	HTML pipeline.Share `yaml:"html"`
+	// The answer takes ten times as long as it would have. Defaults to 0%.
+	Slow pipeline.Share `yaml:"slow"`
 	// Nothing comes at all until the client gives up. Defaults to 0%.
 	Hang pipeline.Share `yaml:"hang"`
 	// The answer comes one byte a second. Defaults to 0%.
@@ -121,6 +123,7 @@ const (
 	faultReset         = "reset"
 	faultCutBody       = "cut_body"
 	faultHTML          = "html"
+	faultSlow          = "slow"
 	faultHang          = "hang"
 	faultTrickle       = "trickle"
 	faultEmptyChoices  = "empty_choices"
@@ -149,6 +152,7 @@ func (f Faults) fates() []fate {
 		{faultReset, f.Reset},
 		{faultCutBody, f.CutBody},
 		{faultHTML, f.HTML},
+		{faultSlow, f.Slow},
 		{faultHang, f.Hang},
 		{faultTrickle, f.Trickle},
 		{faultEmptyChoices, f.EmptyChoices},

@@ -78,7 +78,7 @@ func TestEveryFaultIsDrawn(t *testing.T) {
 
 func TestTransient(t *testing.T) {
 	t.Parallel()
-	lasting := map[string]bool{faultQuota: true, faultUnauthorized: true, faultLength: true, faultContentFilter: true, faultRefusal: true}
+	lasting := map[string]bool{faultSlow: true, faultQuota: true, faultUnauthorized: true, faultLength: true, faultContentFilter: true, faultRefusal: true}
 	for _, f := range Transient(0.03).fates() {
 		if want := !lasting[f.name]; (f.share == 0.03) != want {
 			t.Errorf("%s: got a share of %v, want it to be set: %v", f.name, f.share, want)

@@ -292,6 +292,21 @@ func TestLatency(t *testing.T) {
 	})
 }
 
+func TestSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Options{Latency: pipeline.Duration(time.Second), Faults: Faults{Slow: 1}})
+		begin := time.Now()
+		content(t, post(s, ask("a")))
+		if got := time.Since(begin); got != 10*time.Second {
+			t.Errorf("got an answer after %v, want 10s", got)
+		}
+		if l := balanced(t, s); l.Faults[faultSlow] != 1 || l.Paid != 1 {
+			t.Errorf("got %+v, want a slow answer, paid", l)
+		}
+	})
+}
+
 // Latency depends on the prompt, not on who comes first.
 func TestLatencySpread(t *testing.T) {
 	t.Parallel()

@@ -39,6 +39,20 @@ func slow(c *call) error {
 	return nil
 }
 
+// tardy takes a minute for the first answer to a row, and a second for the others.
+func tardy(c *call) error {
+	takes := time.Second
+	if c.attempt == 1 {
+		takes = time.Minute
+	}
+	select {
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	case <-time.After(takes):
+		return nil
+	}
+}
+
 func works(*call) error { return nil }
 
 // always is more failures than there are attempts.
@@ -54,6 +68,17 @@ stages: [{scripted: {}%s}]
 sink: {file: {path: DIR/out.jsonl}}
 stop_when: off
 `, rows, keys)
+	}
+	// tardily is a pipeline of a stage that asks; its further keys are to follow.
+	tardily := func(rows int) string {
+		return fmt.Sprintf(`
+source: {range: {to: %d}}
+sink: {file: {path: DIR/out.jsonl}}
+stages:
+  - asking: {}
+    parallelism: 1
+    ordered: true
+`, rows)
 	}
 	const recorded = `
 source: {range: {to: 6}}
@@ -140,6 +165,9 @@ sink: {file: {path: DIR/out.jsonl}}
 		{key: "stage: timeout.connect", yaml: parted, values: []string{"1s", "20s"}, script: func(c *call) error { time.Sleep(c.deadlines.Connect); return nil }, see: []aspect{clocks}},
 		{key: "stage: timeout.first_byte", yaml: parted, values: []string{"1s", "20s"}, script: func(c *call) error { time.Sleep(c.deadlines.FirstByte); return nil }, see: []aspect{clocks}},
 		{key: "stage: timeout.idle", yaml: parted, values: []string{"1s", "20s"}, script: func(c *call) error { time.Sleep(c.deadlines.Idle); return nil }, see: []aspect{clocks}},
+		{key: "stage: hedge", yaml: tardily(1), values: []string{"off", "{after: 1s, at_most: 100%}"}, script: tardy, see: []aspect{clocks}},
+		{key: "stage: hedge.after", yaml: tardily(1) + "    hedge: {at_most: 100%}\n", values: []string{"1s", "5s"}, script: tardy, see: []aspect{clocks}},
+		{key: "stage: hedge.at_most", yaml: tardily(40) + "    hedge: {after: 1s}\n", values: []string{"5%", "100%"}, script: tardy, see: []aspect{clocks}},
 		{key: "stage: on_error", yaml: staged(1, ", retry: {attempts: 1}"), values: []string{"dead_letter", "stop", "drop"}, script: failing(1)},
 		{key: "stage: when", yaml: staged(4, ""), values: []string{"i > 2", "i > 3"}, script: works, see: []aspect{asked}},
 	}

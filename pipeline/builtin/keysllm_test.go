@@ -126,6 +126,7 @@ sink: {file: {path: DIR/out.jsonl}}
 		fault("reset", "connection_reset"),
 		fault("cut_body", "cut_short"),
 		fault("html", "http_502"),
+		asks("faults.slow", one, "latency: 500ms", "0%", "100%"),
 		fault("hang", "timeout"),
 		fault("trickle", "timeout"),
 		fault("empty_choices", "no_choices"),

@@ -22,6 +22,7 @@ import (
 	"github.com/rowmill/rowmill/pipeline/builtin"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/load"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // local is an address on this machine, whose port is another one each time.
@@ -143,6 +144,8 @@ func (s *scripted) specs() []pipeline.Spec {
 	return []pipeline.Spec{
 		pipeline.StageSpec(pipeline.Spec{Name: "scripted", Workload: pipeline.Waits}, none,
 			func(struct{}, pipeline.Env) (pipeline.Stage, error) { return scriptedStage{s}, nil }),
+		pipeline.StageSpec(pipeline.Spec{Name: "asking", Workload: pipeline.Waits}, none,
+			func(struct{}, pipeline.Env) (pipeline.Stage, error) { return asking{s}, nil }),
 		pipeline.SinkSpec(pipeline.Spec{Name: "recorder"}, none,
 			func(struct{}, pipeline.Env) (pipeline.Sink, error) { return recorder{s}, nil }),
 	}
@@ -156,6 +159,18 @@ func (s scriptedStage) Process(ctx context.Context, r *pipeline.Record) ([]*pipe
 }
 
 func (s scriptedStage) Deadlines(d pipeline.Deadlines) { s.deadlines = d }
+
+// asking is scripted as a stage that takes turns, each request of which may be made a
+// second time.
+type asking struct{ *scripted }
+
+func (asking) TakesTurns() {}
+
+func (a asking) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+	return policy.Turn(ctx, policy.Ask{Hedge: true}, func(ctx context.Context, _ *policy.Attempt) ([]*pipeline.Record, error) {
+		return a.process(ctx, r)
+	})
+}
 
 func (s *scripted) process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
 	c := &call{ctx: ctx, since: time.Since(s.began), deadlines: s.deadlines}

@@ -70,6 +70,8 @@ type StageSnapshot struct {
 	OnWire int
 	// Calls, Attempts, Retries and Refusals count so far.
 	Calls, Attempts, Retries, Refusals int64
+	// Hedges and HedgesWon are as in [StageSummary].
+	Hedges, HedgesWon int64
 	// Paused is why nothing is sent, "" if something is.
 	Paused string
 	// PausedUntil is when the next probe is.
@@ -141,6 +143,10 @@ type StageSummary struct {
 	Attempts int64  `json:"attempts"`
 	Retries  int64  `json:"retries"`
 	Refusals int64  `json:"refusals"`
+	// Hedges are the requests made a second time because the first one's answer was
+	// late, which Attempts count too; HedgesWon those that answered first.
+	Hedges    int64 `json:"hedges,omitempty"`
+	HedgesWon int64 `json:"hedges_won,omitempty"`
 	// Usage is the sum of what the stage reports, by name ("input_tokens").
 	Usage map[string]int64 `json:"usage,omitempty"`
 	// Time says where the time of its records went.

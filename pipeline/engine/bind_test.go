@@ -169,6 +169,19 @@ func TestBindMapStops(t *testing.T) {
 	})
 }
 
+func TestOnlyTurnersAreHedged(t *testing.T) {
+	t.Parallel()
+	o := pipeline.StepOptions{Hedge: pipeline.Hedge{After: pipeline.Lateness{Percentile: 95}}}
+	plain := pipeline.StageFunc(pass)
+	if _, err := engine.Bind[question, reply](plain, o); err == nil || !strings.Contains(err.Error(), "cannot be hedged") {
+		t.Errorf("bound: got %v, want a refusal", err)
+	}
+	p := pipeline.Pipeline{Source: numbers{rows: 1}, Sink: &memory{}, Steps: []pipeline.Step{{Stage: plain, StepOptions: o}}}
+	if _, err := engine.Run(t.Context(), p, engine.Options{}); err == nil || !strings.Contains(err.Error(), "cannot be hedged") {
+		t.Errorf("run: got %v, want a refusal", err)
+	}
+}
+
 func TestBindRefusesWhatDependsOnOrder(t *testing.T) {
 	t.Parallel()
 	if _, err := engine.Bind[question, reply](pairs{}, pipeline.StepOptions{}); err == nil {

@@ -179,7 +179,20 @@ func runnable(s pipeline.Step) error {
 	if _, knows := s.Stage.(pipeline.Deadliner); !knows && s.Deadlines != (pipeline.Deadlines{}) {
 		return fmt.Errorf("stage %s knows of no parts of an attempt, which Deadlines bound: set Timeout", s.Name)
 	}
-	return nil
+	return hedgeable(s)
+}
+
+// hedgeable refuses to hedge a stage whose requests cannot be made twice at once.
+func hedgeable(s pipeline.Step) error {
+	_, turner := s.Stage.(pipeline.Turner)
+	switch {
+	case !turner && s.Hedge != (pipeline.Hedge{}):
+		return fmt.Errorf("stage %s cannot be hedged: only one that asks a model can (pipeline.Turner)", s.Name)
+	case s.Hedge.AtMost < 0 || s.Hedge.AtMost > 1:
+		return fmt.Errorf("stage %s: Hedge.AtMost is %v; choose a share from 0%% to 100%%", s.Name, s.Hedge.AtMost)
+	default:
+		return nil
+	}
 }
 
 // nameSteps gives a name to every stage that has none.

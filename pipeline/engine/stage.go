@@ -109,7 +109,7 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		d.Deadlines(step.Deadlines)
 	}
 	if s, ok := step.Stage.(pipeline.Scaler); ok {
-		s.Scale(n.step.Parallelism)
+		s.Scale(n.step.Parallelism + policy.Spare(n.step.StepOptions))
 	}
 	return n
 }

@@ -106,6 +106,9 @@ type stageKeys struct {
 	// for none. A stage that asks others over the network takes a mapping too, with bounds
 	// for the parts. Defaults to 60s for stages that wait for others, else to none.
 	Timeout timeoutKeys `yaml:"timeout" rowmill:"tuning"`
+	// Hedge makes a request a second time whose answer is late; the first answer
+	// counts. For stages that ask a model. Both may cost. Defaults to off.
+	Hedge hedgeKeys `yaml:"hedge" rowmill:"tuning"`
 	// OnError is what becomes of a record that failed for good: `dead_letter` puts it
 	// aside with the reason, `stop` ends the run, `drop` leaves it out. Defaults to
 	// dead_letter.
@@ -129,6 +132,22 @@ type retryKeys struct {
 	// RunBudget bounds the retries of the whole run, as a share of its rows so far; the
 	// first 100 are free. Defaults to 100%.
 	RunBudget pipeline.Share `yaml:"run_budget" rowmill:"tuning,min=0.01%,max=1000%"`
+}
+
+// hedgeKeys have late requests made a second time.
+type hedgeKeys struct {
+	off bool
+	// After is how late an answer has to be: a percentile of how long the last answers
+	// took, like p95, or a duration, like 10s. Required.
+	After pipeline.Lateness `yaml:"after" rowmill:"tuning,required"`
+	// AtMost bounds the requests made a second time, as a share of all. None is made
+	// where the limits of the other end leave no room for it. Defaults to 5%.
+	AtMost pipeline.Share `yaml:"at_most" rowmill:"tuning,min=0.01%,max=100%"`
+}
+
+// UnmarshalText takes "off".
+func (k *hedgeKeys) UnmarshalText(text []byte) error {
+	return offText(text, &k.off, "after and at_most")
 }
 
 // breakerKeys pause a stage whose other end fails.
@@ -224,6 +243,7 @@ func (k stageKeys) options() pipeline.StepOptions {
 		},
 		Timeout:   k.Timeout.whole(),
 		Deadlines: k.Timeout.parts(),
+		Hedge:     pipeline.Hedge{After: k.Hedge.After, AtMost: k.Hedge.AtMost},
 		OnError:   pipeline.OnError(k.OnError),
 	}
 }

@@ -181,6 +181,10 @@ func (l *loader) checkSense(step pipeline.Step, c captured) {
 		n := c.n.get("timeout")
 		l.at(n.place, join(c.path, "timeout"), "%s knows of no parts of an attempt; give one duration, like timeout: 30s", step.Component)
 	}
+	if !turner && step.Hedge != (pipeline.Hedge{}) {
+		n := c.n.get("hedge")
+		l.at(n.place, join(c.path, "hedge"), "is for stages that ask a model, and %s is none", step.Component)
+	}
 	cores := runtime.GOMAXPROCS(0)
 	warn := func(key, format string, args ...any) {
 		if n := c.n.get(key); n != nil {

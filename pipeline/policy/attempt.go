@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -13,19 +14,41 @@ import (
 // errDeadline tells our deadline from the caller's.
 var errDeadline = errors.New("the time for one attempt is over")
 
-// bounded makes an attempt within the time-out. It is a context and not the timeout
+// leg is one request of a turn: an attempt, or the second one beside a late one.
+type leg struct {
+	turn    *turn
+	ctx     context.Context
+	waiter  waiter
+	attempt Attempt
+	outcome outcome
+	err     error
+}
+
+// run makes the request, for which the gate has let the leg through.
+func (l *leg) run() {
+	t := l.turn
+	t.call.attempts.Add(1)
+	l.err = l.bounded()
+	l.outcome = l.judge()
+	opened, closed := t.stage.gate.settle(&l.waiter, l.outcome, l.err, l.everybody())
+	if opened || closed {
+		t.stage.announce(opened, l.err)
+	}
+}
+
+// bounded makes the request within the time-out. It is a context and not the timeout
 // policy of failsafe-go: that throws away an answer that comes in as the time ends,
 // and what the attempt said of its own failure, and costs more (0.7 against 0.5 µs).
 // An attempt that does not heed its context is waited for.
-func (t *turn) bounded() error {
-	limit := t.stage.settings.Timeout
+func (l *leg) bounded() error {
+	limit := l.turn.stage.settings.Timeout
 	if limit <= 0 {
-		return t.interrupted(t.recovered(t.ctx))
+		return l.interrupted(l.recovered(l.ctx))
 	}
-	ctx, cancel := context.WithTimeoutCause(t.ctx, limit, errDeadline)
+	ctx, cancel := context.WithTimeoutCause(l.ctx, limit, errDeadline)
 	defer cancel()
-	err := t.interrupted(t.recovered(ctx))
-	if err == nil || t.ctx.Err() != nil || !errors.Is(context.Cause(ctx), errDeadline) || final(err) {
+	err := l.interrupted(l.recovered(ctx))
+	if err == nil || l.ctx.Err() != nil || !errors.Is(context.Cause(ctx), errDeadline) || final(err) {
 		return err
 	}
 	late := *known(err)
@@ -36,34 +59,36 @@ func (t *turn) bounded() error {
 
 // interrupted replaces what an attempt says when its caller gave up by the
 // caller's reason.
-func (t *turn) interrupted(err error) error {
-	if err == nil || t.ctx.Err() == nil || final(err) {
+func (l *leg) interrupted(err error) error {
+	if err == nil || l.ctx.Err() == nil || final(err) {
 		return err
 	}
-	return t.ctx.Err()
+	return l.ctx.Err()
 }
 
-// recovered makes an attempt. A panic becomes the record's error.
-func (t *turn) recovered(ctx context.Context) (err error) {
+// recovered makes the request. A panic becomes the record's error.
+func (l *leg) recovered(ctx context.Context) (err error) {
 	defer func() {
 		p := recover()
 		if p == nil {
 			return
 		}
-		t.stage.log.Error("panic", slog.String("stage", t.stage.settings.Name), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		stage := l.turn.stage
+		stage.log.Error("panic", slog.String("stage", stage.settings.Name), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 		err = pipeline.Permanent(codePanic, fmt.Errorf("panic: %v", p))
 	}()
-	return t.send(ctx, &t.attempt)
+	return l.turn.send(ctx, &l.attempt)
 }
 
 const codePanic = "panic"
 
-// judge says what an attempt's error means for the other end.
-func (t *turn) judge(err error) outcome {
+// judge says what the request's error means for the other end.
+func (l *leg) judge() outcome {
+	err := l.err
 	if err == nil {
 		return answered
 	}
-	if t.ctx.Err() != nil && errors.Is(err, t.ctx.Err()) {
+	if l.ctx.Err() != nil && errors.Is(err, l.ctx.Err()) {
 		return cancelled
 	}
 	switch class, code := pipeline.Classify(err); {
@@ -76,6 +101,18 @@ func (t *turn) judge(err error) outcome {
 	default:
 		return answered
 	}
+}
+
+// everybody returns how long all turns of the stage have to wait because of it.
+func (l *leg) everybody() time.Duration {
+	if l.outcome != refused && l.outcome != failed {
+		return 0
+	}
+	e := known(l.err)
+	if l.outcome == refused || e.ForAll {
+		return e.RetryAfter
+	}
+	return 0
 }
 
 // final reports an error that a done context cannot have caused.

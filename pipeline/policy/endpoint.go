@@ -37,11 +37,30 @@ func (e *endpoint) admit(w *waiter, now time.Time) (why cause, until time.Time, 
 			return limited, until, false
 		}
 	}
+	e.take(w, now)
+	return 0, time.Time{}, true
+}
+
+// admitHedge lets the second request of an attempt through, if it may go at once: a
+// few more than there are slots may be on the wire for it.
+func (e *endpoint) admitHedge(w *waiter, o pipeline.Hedge, now time.Time) bool {
+	if !e.breaker.closed() || e.cooling.After(now) || e.inFlight >= e.slots.now+spare(o, e.slots.now) {
+		return false
+	}
+	if e.limiter != nil {
+		if _, ok := e.limiter.reserve(&w.reservation, w.ask, now); !ok {
+			return false
+		}
+	}
+	e.take(w, now)
+	return true
+}
+
+func (e *endpoint) take(w *waiter, now time.Time) {
 	w.pass = e.breaker.take()
 	e.inFlight++
 	e.slots.take(now)
 	w.sent, w.level = now, e.inFlight
-	return 0, time.Time{}, true
 }
 
 // release undoes admit, for an attempt that was not made.

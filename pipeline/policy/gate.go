@@ -22,6 +22,7 @@ type gate struct {
 
 	mu       sync.Mutex
 	endpoint endpoint
+	hedging  hedging
 	tickets  int64
 	resting  queue // the earliest first
 	ready    queue // the first come first
@@ -32,6 +33,7 @@ type gate struct {
 	lastErr error     // the last failure or refusal
 
 	attempts, retries, refusals int64
+	hedges, won                 int64
 	ledger                      ledger
 }
 
@@ -43,6 +45,7 @@ type waiter struct {
 	why    cause     // what it rests for
 	spread time.Duration
 	retry  bool // the last attempt failed
+	hedge  bool // it is the second request of an attempt
 
 	admitted chan error // of size 1, so that the gate never waits for a waiter
 	in       *queue     // where it stands; nil if it is not waiting
@@ -51,7 +54,8 @@ type waiter struct {
 	pass        pass
 	reservation reservation
 	sent        time.Time
-	level       int // how many were on the wire then, itself included
+	level       int           // how many were on the wire then, itself included
+	late        time.Duration // after which a second request may be made; 0 for never
 }
 
 // enter returns nil when an attempt may be made; [gate.settle] must follow. Else
@@ -220,6 +224,7 @@ func (g *gate) pass(w *waiter, now time.Time) bool {
 
 // count notes that w was let through (1), or after all was not (-1).
 func (g *gate) count(w *waiter, n int) {
+	w.late = g.hedging.after(w)
 	g.ledger.onWire += n
 	g.attempts += int64(n)
 	if w.retry {
@@ -234,7 +239,9 @@ func (g *gate) settle(w *waiter, o outcome, err error, cool time.Duration) (open
 	defer g.mu.Unlock()
 	now := time.Now()
 	g.ledger.book(now)
-	g.ledger.onWire--
+	if !w.hedge {
+		g.ledger.onWire--
+	}
 	was := g.endpoint.breaker.closed()
 	current := g.endpoint.settle(w, o, err == nil, now)
 	is := g.endpoint.breaker.closed()
@@ -248,6 +255,7 @@ func (g *gate) settle(w *waiter, o outcome, err error, cool time.Duration) (open
 	case o == failed:
 		g.suffer(err, opened)
 	}
+	g.hedging.learn(w, o, err == nil, now)
 	if cool > 0 {
 		g.endpoint.cool(now.Add(cool))
 	}

@@ -144,8 +144,13 @@ func TestWhatDoesNotOpenTheBreaker(t *testing.T) {
 // them. A row that showed the outage still waits, until ctx is done.
 func opened(ctx context.Context, t *testing.T) (*policy.Stage, chan struct{}) {
 	t.Helper()
+	return openedWith(ctx, t)
+}
+
+func openedWith(ctx context.Context, t *testing.T, edits ...func(*policy.Settings)) (*policy.Stage, chan struct{}) {
+	t.Helper()
 	stop := make(chan struct{})
-	s := setup(stopOn(stop))
+	s := setup(append(edits, stopOn(stop))...)
 	ctx, cancel := context.WithCancel(ctx)
 	go workers(ctx, s, 16, 16, func(int) func(context.Context, *policy.Attempt) (string, error) {
 		return (&script{errs: repeat(errDown, 1000)}).send

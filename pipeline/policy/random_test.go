@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,7 @@ type trial struct {
 	noBreaker         bool
 	perMinute         policy.Rate // of requests; 0 for no limiter
 	slots             int
+	hedge             bool
 	stop, cancel      time.Duration // 0 for never
 	rows              [][]step
 }
@@ -49,6 +51,7 @@ func drawTrial(t *rapid.T) trial {
 		noBreaker: rapid.Bool().Draw(t, "no breaker"),
 		perMinute: rapid.SampledFrom([]policy.Rate{0, 30, 600, 6000}).Draw(t, "requests a minute"),
 		slots:     rapid.IntRange(1, 40).Draw(t, "slots"),
+		hedge:     rapid.Bool().Draw(t, "hedge"),
 		stop:      max(0, millis(60000).Draw(t, "stop")-30*time.Second),
 		cancel:    max(0, millis(90000).Draw(t, "cancel")-45*time.Second),
 		rows:      rapid.SliceOfN(rapid.SliceOfN(one, 0, 12), 1, 60).Draw(t, "rows"),
@@ -58,20 +61,18 @@ func drawTrial(t *rapid.T) trial {
 // played is what became of one row's turn.
 type played struct {
 	sent, refused, onWire int
-	wire, waited          time.Duration
+	took                  time.Duration
 	err                   error
 }
 
 // play makes the turn of one row.
-func (tr trial) play(ctx context.Context, s *policy.Stage, steps []step) (p played) {
-	var wire time.Duration
+func (tr trial) play(ctx context.Context, s *policy.Stage, steps []step) played {
+	var sent, refused atomic.Int64
 	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	_, n, err := one(ctx, s, func(actx context.Context, a *policy.Attempt) (string, error) {
-		from := time.Now()
-		defer func() { wire += time.Since(from) }()
-		p.sent++
+	_, n, err := late(ctx, s, func(actx context.Context, a *policy.Attempt) (string, error) {
+		sent.Add(1)
 		if a.Number > len(steps) {
 			return "", nil
 		}
@@ -91,7 +92,7 @@ func (tr trial) play(ctx context.Context, s *policy.Stage, steps []step) (p play
 		case "503":
 			return "", unavailable(do.after)
 		case "refused":
-			p.refused++
+			refused.Add(1)
 			return "", refusal(do.after)
 		case "bad":
 			return "", errBad
@@ -104,8 +105,7 @@ func (tr trial) play(ctx context.Context, s *policy.Stage, steps []step) (p play
 			return "", nil
 		}
 	})
-	p.onWire, p.wire, p.waited, p.err = n, wire, time.Since(start)-wire, err
-	return p
+	return played{int(sent.Load()), int(refused.Load()), n, time.Since(start), err}
 }
 
 // run plays a trial and returns what is wrong with it.
@@ -114,6 +114,9 @@ func (tr trial) run(ctx context.Context) error {
 	s := setup(parallelism(tr.slots), attempts(tr.attempts), stopOn(stop), func(s *policy.Settings) {
 		s.Breaker.Off = tr.noBreaker
 		s.Timeout = 5 * time.Second
+		if tr.hedge {
+			s.Hedge = pipeline.Hedge{After: pipeline.Lateness{After: time.Second}, AtMost: 0.5}
+		}
 		if tr.perMinute > 0 {
 			s.Limiter = policy.NewLimiter(policy.RateLimit{RequestsPerMinute: tr.perMinute})
 		}
@@ -145,33 +148,36 @@ func (tr trial) run(ctx context.Context) error {
 }
 
 func (tr trial) check(got policy.Snapshot, results []played) error {
-	var waited, wire time.Duration
+	var took time.Duration
 	var sent, refused int
 	for i, r := range results {
-		waited += r.waited
-		wire += r.wire
+		took += r.took
 		sent += r.sent
 		refused += r.refused
 		if r.sent != r.onWire {
 			return fmt.Errorf("row %d: %d requests sent, %d counted", i, r.sent, r.onWire)
 		}
-		if tr.noBreaker && r.sent-r.refused > tr.attempts {
+		if tr.noBreaker && !tr.hedge && r.sent-r.refused > tr.attempts {
 			return fmt.Errorf("row %d: %d requests beside %d refused, %d allowed", i, r.sent-r.refused, r.refused, tr.attempts)
 		}
 		if err := tr.checkEnd(r); err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
 		}
 	}
-	if sum := got.Waits.Backoff + got.Waits.RetryAfter + got.Waits.Breaker + got.Waits.Slot + got.Waits.Limiter; sum != waited {
-		return fmt.Errorf("the causes add up to %s, waited was %s: %+v", sum, waited, got.Waits)
+	if sum := total(got.Waits) + got.OnWire; sum != took {
+		return fmt.Errorf("the causes and the time on the wire add up to %s, the turns took %s: %+v", sum, took, got)
 	}
-	if got.OnWire != wire {
-		return fmt.Errorf("%s on the wire, want %s", got.OnWire, wire)
+	if got.Hedges > (got.Attempts+1)/2 {
+		return fmt.Errorf("%d second requests of %d in all, at most half allowed", got.Hedges, got.Attempts)
 	}
 	if got.InFlight != 0 || got.Waiting != 0 || int(got.Attempts) != sent || int(got.Refusals) != refused {
 		return fmt.Errorf("got %+v, want %d attempts, %d refusals, nothing left", got, sent, refused)
 	}
 	return nil
+}
+
+func total(w policy.Waits) time.Duration {
+	return w.Backoff + w.RetryAfter + w.Breaker + w.Slot + w.Limiter
 }
 
 func (tr trial) checkEnd(r played) error {
@@ -181,7 +187,7 @@ func (tr trial) checkEnd(r played) error {
 		return nil
 	case errors.Is(r.err, pipeline.ErrStopped) && tr.stop > 0:
 		return nil
-	case class == pipeline.ClassTransient && r.sent-r.refused >= tr.attempts:
+	case class == pipeline.ClassTransient && (tr.hedge || r.sent-r.refused >= tr.attempts):
 		return nil
 	default:
 		return fmt.Errorf("after %d requests, %d refused: %w", r.sent, r.refused, r.err)

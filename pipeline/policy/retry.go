@@ -17,15 +17,13 @@ import (
 type turn struct {
 	stage *Stage
 	call  *Call
-	ctx   context.Context
 	send  func(context.Context, *Attempt) error
 
-	waiter   waiter
-	attempt  Attempt
-	outcome  outcome // of the last attempt
-	refusals int     // in a row
-	failures int     // attempts spent
-	verdict  error   // why it ended, where that is not the last attempt's error
+	leg            // the present attempt
+	won      int   // which leg of it had the answer
+	refusals int   // in a row
+	failures int   // attempts spent
+	verdict  error // why it ended, where that is not the last attempt's error
 }
 
 // newRetry returns the policy that decides whether a turn goes on. It never waits
@@ -38,18 +36,20 @@ func newRetry() retrypolicy.RetryPolicy[*turn] {
 		Build()
 }
 
-// turn runs retry(gate(deadline(recover(send)))). The executor gets no context: it
-// would throw away the answer to an attempt that ends as its context does.
-func (c *Call) turn(ctx context.Context, ask Ask, send func(context.Context, *Attempt) error) error {
-	t := &turn{stage: c.stage, call: c, ctx: ctx, send: send, waiter: waiter{ask: ask}}
+// turn runs retry(gate(hedge(deadline(recover(send))))) and returns which leg of the
+// last attempt counts. The executor gets no context: it would throw away the answer to
+// an attempt that ends as its context does.
+func (c *Call) turn(ctx context.Context, ask Ask, send func(context.Context, *Attempt) error) (won int, err error) {
+	t := &turn{stage: c.stage, call: c, send: send}
+	t.leg = leg{turn: t, ctx: ctx, waiter: waiter{ask: ask}}
 	t.attempt.gate, t.attempt.waiter = &c.stage.gate, &t.waiter
 	c.stage.enter()
 	defer c.stage.leave()
-	_, err := failsafe.With[*turn](c.stage.retry, t).Get(t.once)
+	_, err = failsafe.With[*turn](c.stage.retry, t).Get(t.once)
 	if t.verdict != nil {
-		return t.verdict
+		err = t.verdict
 	}
-	return err
+	return t.won, err
 }
 
 // ToExecutor implements [failsafe.Policy].
@@ -62,22 +62,20 @@ func (t *turn) Apply(attempt func(failsafe.Execution[*turn]) *common.PolicyResul
 			t.verdict = err
 			return &common.PolicyResult[*turn]{Result: t, Error: err, Done: true}
 		}
-		result := attempt(e)
-		opened, closed := t.stage.gate.settle(&t.waiter, t.outcome, result.Error, t.everybody(result.Error))
-		if opened || closed {
-			t.stage.announce(opened, result.Error)
-		}
-		return result
+		return attempt(e)
 	}
 }
 
 // once makes one attempt.
 func (t *turn) once() (*turn, error) {
 	t.attempt.Number++
-	t.call.attempts.Add(1)
-	err := t.bounded()
-	t.outcome = t.judge(err)
-	return t, err
+	t.won = 0
+	if t.waiter.late > 0 {
+		t.hedged()
+	} else {
+		t.run()
+	}
+	return t, t.err
 }
 
 // again decides whether another attempt follows on one that ended in err, and
@@ -153,18 +151,6 @@ func (t *turn) tooLong(err error, after time.Duration) bool {
 	t.verdict = pipeline.Fatal("outage", fmt.Errorf("asked to wait %s, longer than max_pause (%s): %w",
 		pipeline.Duration(after), pipeline.Duration(limit), err))
 	return true
-}
-
-// everybody returns how long all turns of the stage have to wait after err.
-func (t *turn) everybody(err error) time.Duration {
-	if t.outcome != refused && t.outcome != failed {
-		return 0
-	}
-	e := known(err)
-	if t.outcome == refused || e.ForAll {
-		return e.RetryAfter
-	}
-	return 0
 }
 
 // rest has the turn wait before its next attempt: what the other end asked for,

@@ -45,6 +45,7 @@ func Defaults(o pipeline.StepOptions, w pipeline.Workload) pipeline.StepOptions 
 	fill(&o.Retry.Backoff, 500*time.Millisecond)
 	fill(&o.Retry.MaxBackoff, time.Minute)
 	fill(&o.Retry.RunBudget, 1)
+	fill(&o.Hedge.AtMost, 0.05)
 	fill(&o.Breaker.FailureRate, 0.8)
 	fill(&o.Breaker.OpenFor, 15*time.Second)
 	fill(&o.Breaker.MaxPause, 30*time.Minute)
@@ -83,6 +84,7 @@ func New(s Settings) *Stage {
 	g.stop, g.maxPause, g.spread = s.Stop, s.Breaker.MaxPause, s.Retry.Backoff
 	g.resting.less, g.ready.less = byRest, byTicket
 	g.endpoint.setUp(s)
+	g.hedging.setUp(s.StepOptions)
 	return stage
 }
 
@@ -139,6 +141,9 @@ type Snapshot struct {
 	// Attempts are the requests put on the wire, refused ones included; Retries those
 	// made again after a failure; Refusals those refused (429, 529).
 	Attempts, Retries, Refusals int64
+	// Hedges are the requests made beside a late one, which Attempts count too;
+	// HedgesWon those that answered first.
+	Hedges, HedgesWon int64
 	// InFlight is how many requests are on the wire, Waiting how many turns wait in
 	// the gate.
 	InFlight, Waiting int
@@ -149,8 +154,9 @@ type Snapshot struct {
 	PausedUntil time.Time
 	// Waits are the waiting times so far, those of present waiters included.
 	Waits Waits
-	// OnWire is the time that requests spent on the wire, added up over all of them,
-	// those that still are included. With Waits it is where the time of the turns went.
+	// OnWire is the time that attempts spent on the wire, added up over all of them,
+	// those that still are included; what went on beside a late one is not counted
+	// again. With Waits it is where the time of the turns went.
 	OnWire time.Duration
 	// Slots are how many requests may be on the wire at once, now. SlotsFound says
 	// that it is what the other end was found to have use for, where it does not tell;
@@ -169,7 +175,7 @@ func (s *Stage) Snapshot() Snapshot {
 	now := time.Now()
 	g.ledger.book(now)
 	shot := Snapshot{
-		Attempts: g.attempts, Retries: g.retries, Refusals: g.refusals,
+		Attempts: g.attempts, Retries: g.retries, Refusals: g.refusals, Hedges: g.hedges, HedgesWon: g.won,
 		InFlight: g.endpoint.inFlight, Waiting: g.waiting(),
 		Waits: Waits{
 			Backoff: g.ledger.waits[backoff], RetryAfter: g.ledger.waits[retryAfter], Breaker: g.ledger.waits[away],

@@ -1,6 +1,6 @@
 // Package policy puts a stage's requests under its policies: retries, the gate
 // (all waiting: backoff, Retry-After, the breaker, slots, limits), deadlines, recovered panics.
-// The order is retry(gate(deadline(recover(send)))).
+// The order is retry(gate(hedge(deadline(recover(send))))).
 package policy
 
 import "context"
@@ -10,6 +10,9 @@ import "context"
 type Ask struct {
 	// InputTokens and OutputTokens are estimates.
 	InputTokens, OutputTokens int
+	// Hedge says that send may be called a second time while it runs, if hedging is
+	// wanted at all: a second request, in a goroutine of its own.
+	Hedge bool
 
 	refused int // how often, in a row
 }
@@ -19,6 +22,7 @@ type Attempt struct {
 	// Number counts the requests of the turn, from 1, refused ones included.
 	Number int
 
+	leg    int
 	gate   *gate // nil if nobody wants to know what is observed
 	waiter *waiter
 }
@@ -31,12 +35,12 @@ func Turn[T any](ctx context.Context, ask Ask, send func(context.Context, *Attem
 	if !ok {
 		return send(ctx, &Attempt{Number: 1})
 	}
-	var out T
-	err := call.turn(ctx, ask, func(ctx context.Context, a *Attempt) (err error) {
-		out, err = send(ctx, a)
+	var out [2]T // one for each request of an attempt
+	won, err := call.turn(ctx, ask, func(ctx context.Context, a *Attempt) (err error) {
+		out[a.leg], err = send(ctx, a)
 		return err
 	})
-	return out, err
+	return out[won], err
 }
 
 type callKey struct{}

@@ -197,6 +197,7 @@ func (s *Stage) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Re
 	ask := policy.Ask{
 		InputTokens:  s.density.estimate(s.request.messages, text),
 		OutputTokens: max(s.config.MaxTokens, s.config.MaxCompletionTokens),
+		Hedge:        true, // all that two requests of a row share is its body, and that is only read
 	}
 	answer, err := policy.Turn(ctx, ask, func(ctx context.Context, a *policy.Attempt) (string, error) {
 		x := exchange{body: body, header: s.header, limit: int64(s.config.MaxAnswer), attempt: a}
