@@ -120,8 +120,8 @@ func (c FileConfig) format() codec.Format {
 // File is the sink "file": rows in a file, each readable as soon as it is
 // committed. The file is synced at every commit.
 type File struct {
-	config  FileConfig
 	out     output
+	write   codec.WriteOptions
 	encoder codec.Encoder
 }
 
@@ -137,18 +137,18 @@ var (
 // NewFile makes a File. The error is [pipeline.Problems].
 func NewFile(c FileConfig, env pipeline.Env) (*File, error) {
 	var problems pipeline.Problems
-	f := &File{config: c, out: output{path: c.Path, compression: c.Compression, stdout: env.Stdout}}
+	f := &File{out: output{path: c.Path, compression: c.Compression, stdout: env.Stdout}}
 	f.out.check(&problems)
 	c.validate(&problems)
 	c.checkShape(env.Shape, &problems)
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
-	var err error
-	f.encoder, err = codec.NewEncoder(codec.WriteOptions{
+	f.write = codec.WriteOptions{
 		Format: c.format(), Path: c.Path, Columns: c.Columns, Shape: env.Shape, Delimiter: c.Delimiter, Field: c.Field,
-	})
-	if err != nil {
+	}
+	var err error
+	if f.encoder, err = codec.NewEncoder(f.write); err != nil {
 		problems.Addf("format", "%w", err)
 	}
 	return f, problems.Err()
@@ -183,15 +183,21 @@ func (f *File) Rewind(_ context.Context, to pipeline.Position) error {
 	if m, err := parseMark(to); err == nil && m.Size == 0 {
 		return f.out.rewind(to, f.encoder.Begin(nil), nil)
 	}
-	return f.out.rewind(to, nil, f.headed)
+	return f.out.rewind(to, nil, func(rows io.Reader) error { return f.headed(rows, f.encoder) })
 }
 
 // Check says whether the file still is what Rewind needs.
-func (f *File) Check(_ context.Context, to pipeline.Position) error { return f.out.unchanged(to) }
+func (f *File) Check(_ context.Context, to pipeline.Position) error {
+	encoder, err := codec.NewEncoder(f.write) // Rewind wants its own as it is
+	if err != nil {
+		return err
+	}
+	return f.out.unchanged(to, func(rows io.Reader) error { return f.headed(rows, encoder) })
+}
 
-// headed has the encoder go on under the header that is there.
-func (f *File) headed(rows io.Reader) error {
-	encoder, ok := f.encoder.(codec.Continuer)
+// headed has an encoder go on under the header that is there.
+func (f *File) headed(rows io.Reader, encoder codec.Encoder) error {
+	under, ok := encoder.(codec.Continuer)
 	if !ok {
 		return nil
 	}
@@ -200,13 +206,13 @@ func (f *File) headed(rows io.Reader) error {
 	if err := errors.Join(err, stream.Close()); err != nil {
 		return err
 	}
-	return encoder.Continue(columns)
+	return under.Continue(columns)
 }
 
 // columns reads the header of the file.
 func (f *File) columns(stream io.Reader) ([]string, error) {
 	reader, err := codec.NewReader(codec.Input{Path: f.out.path, Stream: stream},
-		codec.ReadOptions{Format: f.config.format(), Delimiter: f.config.Delimiter})
+		codec.ReadOptions{Format: f.write.Format, Delimiter: f.write.Delimiter})
 	if err != nil {
 		return nil, err
 	}

@@ -192,7 +192,7 @@ func (o *output) prepare(fresh bool) error {
 
 func (o *output) open() error {
 	folder := filepath.Dir(o.path)
-	if err := o.makeFolder(folder); err != nil {
+	if err := o.files().MkdirAll(folder, 0o777); err != nil {
 		return o.failed(err)
 	}
 	file, err := o.files().OpenFile(o.path, os.O_WRONLY|os.O_CREATE, 0o666)
@@ -204,7 +204,7 @@ func (o *output) open() error {
 		o.regular = info.Mode().IsRegular()
 	}
 	if err == nil && o.regular {
-		err = errors.Join(file.Truncate(0), o.files().SyncDir(folder))
+		err = errors.Join(file.Truncate(0), o.durable(folder))
 	}
 	if err != nil {
 		return o.failed(errors.Join(err, file.Close()))
@@ -213,17 +213,19 @@ func (o *output) open() error {
 	return nil
 }
 
-// makeFolder makes a folder and those it is in, each durable in the one it is in.
-func (o *output) makeFolder(path string) error {
-	_, err := o.files().Stat(path)
-	parent := filepath.Dir(path)
-	if !errors.Is(err, fs.ErrNotExist) || parent == path {
-		return err
+// durable syncs a folder and those it is in. A process that was killed may have made
+// any of them.
+func (o *output) durable(folder string) error {
+	for {
+		if err := o.files().SyncDir(folder); err != nil {
+			return err
+		}
+		parent := filepath.Dir(folder)
+		if parent == folder {
+			return nil
+		}
+		folder = parent
 	}
-	if err := o.makeFolder(parent); err != nil {
-		return err
-	}
-	return errors.Join(o.files().MkdirAll(path, 0o777), o.files().SyncDir(parent))
 }
 
 // add takes the records of a batch as encode turns them into bytes. Those that it

@@ -82,7 +82,7 @@ func (o *output) rewind(to pipeline.Position, head []byte, see func(io.Reader) e
 }
 
 // unchanged says what rewind would refuse, and changes nothing.
-func (o *output) unchanged(to pipeline.Position) error {
+func (o *output) unchanged(to pipeline.Position, see func(io.Reader) error) error {
 	m, err := parseMark(to)
 	if err != nil {
 		return o.failed(err)
@@ -90,7 +90,7 @@ func (o *output) unchanged(to pipeline.Position) error {
 	if m.Size == 0 {
 		return nil
 	}
-	file, err := o.reopen(m, nil)
+	file, err := o.reopen(m, see)
 	if err != nil {
 		return err
 	}

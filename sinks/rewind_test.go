@@ -307,6 +307,9 @@ func TestRewindRefuses(t *testing.T) {
 			was, _ := os.ReadFile(config.Path)
 			config.Columns = c.columns
 			f := fileOn(t, nil, config)
+			if err := f.Check(t.Context(), at); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Check: got %v, want %q", err, c.want)
+			}
 			err := f.Rewind(t.Context(), at)
 			if class, _ := pipeline.Classify(err); class != pipeline.ClassFatal || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v (%s), want %q", err, class, c.want)

@@ -95,7 +95,9 @@ func (t *Text) Rewind(_ context.Context, to pipeline.Position) error {
 }
 
 // Check says whether the file still is what Rewind needs.
-func (t *Text) Check(_ context.Context, to pipeline.Position) error { return t.out.unchanged(to) }
+func (t *Text) Check(_ context.Context, to pipeline.Position) error {
+	return t.out.unchanged(to, nil)
+}
 
 // Delivery is [pipeline.ExactlyOnce] for a file, and [pipeline.NotKept] for standard
 // output, pipes and devices.
