@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,46 +15,68 @@ import (
 // TestNothingIsTold has servers that say nothing of their limits.
 func TestNothingIsTold(t *testing.T) {
 	t.Parallel()
+	fast := 100 * time.Millisecond
 	for _, tc := range []struct {
 		name        string
 		server      func() *limits
 		parallelism int
 		rows        int
-		within      time.Duration // what is ideal, and some
-		refused     float64       // of the requests, at most
-		peak        int           // on the wire, at most; 0 for any number
-		found       string        // "refusals", "slots" or nothing
+		within      time.Duration         // what is ideal, and some
+		refused     float64               // of the requests, at most
+		peak        int                   // on the wire, at most; 0 for any number
+		found       string                // "refusals", "slots" or nothing
+		sizes       func(*rand.Rand) size // fixed if nil
 	}{
 		// 14 s would be ideal: the server has a second's worth in store.
 		{"a limit", func() *limits {
 			return &limits{requests: newBucket(6000, time.Second), latency: 100 * time.Millisecond}
-		}, 64, 1500, 14800 * time.Millisecond, 0.025, 0, "refusals"},
+		}, 64, 1500, 14800 * time.Millisecond, 0.025, 0, "refusals", nil},
 		{"a limit, for long", func() *limits {
 			return &limits{requests: newBucket(6000, time.Second), latency: 100 * time.Millisecond}
-		}, 64, 6000, time.Minute, 0.015, 0, "refusals"},
+		}, 64, 6000, time.Minute, 0.015, 0, "refusals", nil},
 		{"a limit, latencies vary", func() *limits {
 			return &limits{requests: newBucket(6000, time.Second), latency: 100 * time.Millisecond, varies: 0.5}
-		}, 64, 1500, 15 * time.Second, 0.03, 0, "refusals"},
+		}, 64, 1500, 15 * time.Second, 0.03, 0, "refusals", nil},
 		{"a limit a minute", func() *limits {
 			return &limits{requests: newBucket(6000, time.Minute), latency: 100 * time.Millisecond}
-		}, 64, 12000, 61 * time.Second, 0.01, 0, "refusals"},
-		{"so many at once", func() *limits { return &limits{latency: time.Second, varies: 0.5, most: 16} }, 64, 1500, 100 * time.Second, 0.02, 0, ""},
-		{"one after the other", func() *limits { return &limits{latency: 5 * time.Second, varies: 0.3, workers: 1} }, 16, 60, 400 * time.Second, 0, 0, ""},
-		{"eight at once, the others wait", func() *limits { return &limits{latency: 2 * time.Second, varies: 0.5, workers: 8} }, 64, 1000, 280 * time.Second, 0, 40, "slots"},
-		{"no limit", func() *limits { return &limits{latency: 20 * time.Millisecond} }, 64, 5000, 1641 * time.Millisecond, 0, 0, ""},
-		{"no limit, latencies vary", func() *limits { return &limits{latency: time.Second, varies: 0.5} }, 64, 2000, 40 * time.Second, 0, 0, ""},
-		{"refusals at random", func() *limits { return &limits{latency: 100 * time.Millisecond, noise: 0.03} }, 64, 5000, 25 * time.Second, 0.04, 0, ""},
-		{"many refusals at random", func() *limits { return &limits{latency: 100 * time.Millisecond, noise: 0.1} }, 64, 5000, 40 * time.Second, 0.13, 0, ""},
+		}, 64, 12000, 61 * time.Second, 0.01, 0, "refusals", nil},
+		{"so many at once", func() *limits { return &limits{latency: time.Second, varies: 0.5, most: 16} }, 64, 1500, 100 * time.Second, 0.02, 0, "", nil},
+		{"one after the other", func() *limits { return &limits{latency: 5 * time.Second, varies: 0.3, workers: 1} }, 16, 60, 400 * time.Second, 0, 0, "", nil},
+		{"eight at once, the others wait", func() *limits { return &limits{latency: 2 * time.Second, varies: 0.5, workers: 8} }, 64, 1000, 280 * time.Second, 0, 40, "slots", nil},
+		{"no limit", func() *limits { return &limits{latency: 20 * time.Millisecond} }, 64, 5000, 1641 * time.Millisecond, 0, 0, "", nil},
+		{"no limit, latencies vary", func() *limits { return &limits{latency: time.Second, varies: 0.5} }, 64, 2000, 40 * time.Second, 0, 0, "", nil},
+		{"refusals at random", func() *limits { return &limits{latency: 100 * time.Millisecond, noise: 0.03} }, 64, 5000, 90 * time.Second, 0.04, 0, "", nil},
+		{"many refusals at random", func() *limits { return &limits{latency: 100 * time.Millisecond, noise: 0.1} }, 64, 5000, 150 * time.Second, 0.13, 0, "", nil},
 		{"a limit, and refusals at random", func() *limits {
 			return &limits{requests: newBucket(6000, time.Second), latency: 100 * time.Millisecond, noise: 0.03}
-		}, 64, 3000, 40 * time.Second, 0.1, 0, ""},
+		}, 64, 3000, 90 * time.Second, 0.1, 0, "", nil},
+		// 16.6 s are what the tokens alone would take.
+		{"a limit of tokens", func() *limits { return &limits{tokens: newBucket(600_000, time.Second), latency: fast, varies: 0.5} }, 64, 1200, 21 * time.Second, 0.04, 0, "", mixed},
+		{"a limit of tokens, for long", func() *limits { return &limits{tokens: newBucket(600_000, time.Second), latency: fast, varies: 0.5} }, 64, 6000, 95 * time.Second, 0.02, 0, "", mixed},
+		{"a limit of tokens, in the end", func() *limits {
+			return &limits{tokens: newBucket(600_000, time.Second), latency: fast, varies: 0.5, counts: true}
+		}, 64, 3000, 60 * time.Second, 0.02, 0, "", mixed},
+		{"a limit, nothing let in for a while", func() *limits {
+			return closed(&limits{requests: newBucket(6000, time.Second), latency: fast}, 5*time.Second, 15*time.Second)
+		}, 64, 3000, 43 * time.Second, 0.03, 0, "refusals", nil},
+		{"a limit, nothing let in at first", func() *limits {
+			return closed(&limits{requests: newBucket(6000, time.Second), latency: fast}, 0, 10*time.Second)
+		}, 64, 2000, 65 * time.Second, 0.035, 0, "refusals", nil},
+		{"a limit, nothing let in for long", func() *limits {
+			return closed(&limits{requests: newBucket(6000, time.Second), latency: fast}, 5*time.Second, 10*time.Minute)
+		}, 64, 3000, 13 * time.Minute, 0.06, 0, "refusals", nil},
+		{"no limit, nothing let in for a while", func() *limits {
+			return closed(&limits{latency: fast}, 3*time.Second, 6*time.Second)
+		}, 64, 4000, 24 * time.Second, 0.02, 0, "", nil},
+		{"a limit that falls to a tenth", func() *limits { return changing(6000, 600) }, 64, 1300, 42 * time.Second, 0.06, 0, "", nil},
+		{"a limit that rises tenfold", func() *limits { return changing(600, 6000) }, 64, 3000, 2 * time.Minute, 0.02, 0, "refusals", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				server, s := tc.server(), setup(parallelism(tc.parallelism), auto)
 				server.silent = true
-				took, err := server.ask(t.Context(), s, tc.parallelism, tc.rows, fixed)
+				took, err := server.ask(t.Context(), s, tc.parallelism, tc.rows, orFixed(tc.sizes))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -74,6 +97,60 @@ func TestNothingIsTold(t *testing.T) {
 			})
 		})
 	}
+}
+
+// orFixed returns sizes, or where there are none those that differ in nothing.
+func orFixed(sizes func(*rand.Rand) size) func(*rand.Rand) size {
+	if sizes == nil {
+		return fixed
+	}
+	return sizes
+}
+
+// mixed are requests of which the largest need eleven times as much as the smallest.
+func mixed(r *rand.Rand) size {
+	n := 45 + 3*[]int{0, 2, 5, 8, 14, 20, 30, 40, 60, 160}[r.IntN(10)]
+	return size{ask: policy.Ask{InputTokens: n}, in: n, out: 30}
+}
+
+// closed has a server let nothing in for a time.
+func closed(l *limits, from, to time.Duration) *limits {
+	start := time.Now()
+	l.door = func() time.Duration {
+		if d := time.Since(start); d >= from && d < to {
+			return 1
+		}
+		return 0
+	}
+	return l
+}
+
+// changing is a server whose limit changes after ten seconds.
+func changing(from, to float64) *limits {
+	l := &limits{requests: newBucket(from, time.Second), latency: 100 * time.Millisecond}
+	time.AfterFunc(10*time.Second, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.requests.perMinute, l.requests.capacity = to, to/60
+	})
+	return l
+}
+
+// TestRefusedRowsAreNotLeftBehind: where there is a pace, it spares the other end, and
+// who was refused time and again is asked for as soon as the others.
+func TestRefusedRowsAreNotLeftBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const refusals = 12
+		s := setup(parallelism(4), pacedBy(policy.NewLimiter(policy.RateLimit{RequestsPerMinute: 6000})))
+		start := time.Now()
+		if _, n, err := one(t.Context(), s, (&script{errs: repeat(errRefused, refusals)}).send); err != nil || n != refusals+1 {
+			t.Fatalf("%d attempts: %v", n, err)
+		}
+		if took := time.Since(start); took > refusals*(500+20)*time.Millisecond {
+			t.Errorf("took %s for %d refusals, want at most the first backoff for each", took, refusals)
+		}
+	})
 }
 
 // TestFailuresDoNotGrow has a server that works on few requests at once. The others

@@ -56,6 +56,7 @@ type waiter struct {
 	sent        time.Time
 	level       int           // how many were on the wire then, itself included
 	late        time.Duration // after which a second request may be made; 0 for never
+	paced       bool          // the last attempt was settled with requests being paced
 }
 
 // enter returns nil when an attempt may be made; [gate.settle] must follow. Else

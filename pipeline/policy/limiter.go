@@ -54,6 +54,7 @@ func (l *Limiter) tighten(limit RateLimit) {
 type reservation struct {
 	at      time.Time // zero if it holds nothing
 	charges [kinds]charge
+	paced   bool // it took something of what is due at a pace that was found
 	// explained says that it was refused because of a limit that is known.
 	explained bool
 }
@@ -86,7 +87,7 @@ func (l *Limiter) reserve(r *reservation, ask Ask, now time.Time) (again time.Ti
 		return now.Add(min(recheck, max(soonest, time.Duration(longest*float64(time.Second))))), false
 	}
 	r.at, r.explained = now, false
-	l.pace.take(now)
+	r.paced = l.pace.take(now)
 	for k := range kinds {
 		m := &l.meters[k]
 		due := m.take(units[k])
@@ -134,7 +135,7 @@ func (l *Limiter) refund(r *reservation) {
 	if r.at.IsZero() {
 		return
 	}
-	l.pace.giveBack()
+	l.pace.giveBack(r.paced)
 	for k := range kinds {
 		l.meters[k].giveBack(r.charges[k].units, r.charges[k].due)
 	}
@@ -173,7 +174,7 @@ func (l *Limiter) observe(r *reservation, o Observation, now time.Time) (told bo
 func (l *Limiter) settle(r *reservation, o outcome, explained bool, now time.Time) (tooMany bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r.at.IsZero() || o == cancelled || o == void {
+	if r.at.IsZero() || o != answered && o != refused { // a failure tells nothing of a limit
 		return false
 	}
 	if o == refused {
@@ -226,7 +227,7 @@ func (l *Limiter) paces() bool {
 			return true
 		}
 	}
-	return false
+	return l.pace.rate > 0
 }
 
 // FoundLimit is a limit by which requests are paced.

@@ -101,6 +101,10 @@ func (t *turn) afterRefusal(err error, after time.Duration) bool {
 	t.refusals++
 	t.waiter.retry = false
 	t.waiter.ask.refused++ // it may have been taken for too small
+	if t.waiter.paced {    // the pace spares the other end; who doubles on top of it is left behind
+		t.rest(after, 1)
+		return true
+	}
 	t.rest(after, t.refusals)
 	return true
 }
