@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -49,5 +50,29 @@ func TestACommitThatFails(t *testing.T) {
 		if want := fmt.Sprintf(`{"i":%d}`, i); line != want {
 			t.Fatalf("row %d is %s, want %s", i, line, want)
 		}
+	}
+}
+
+// A source that has fewer rows than the unfinished run has read is another one.
+func TestASourceThatHasBecomeShorter(t *testing.T) {
+	t.Parallel()
+	w := &world{rows: 100}
+	dir := t.TempDir()
+	run := func(most int) (engine.Summary, error) {
+		return engine.Run(t.Context(), pipeline.Pipeline{
+			Name: "shorter", Source: &rowsOf{w: w}, Sink: fullDisk{&paperSink{paper: &w.paper}, most}, Flush: pipeline.Flush{Records: 10, Every: 1},
+		}, engine.Options{State: dir})
+	}
+	if _, err := run(30); !errors.Is(err, syscall.ENOSPC) || w.paper.committed == 0 {
+		t.Fatalf("got %v after %d rows, want some and then a full disk", err, w.paper.committed)
+	}
+	before := w.paper.committed
+	w.rows = before - 5
+	if s, err := run(0); err == nil || !strings.Contains(err.Error(), "fewer rows") {
+		t.Errorf("got %+v, %v, want that there are fewer rows", s, err)
+	}
+	w.rows = 100 // they are back
+	if s, err := run(0); err != nil || len(w.paper.lines) != w.rows || s.DoneBefore < int64(before) {
+		t.Errorf("got %d rows, %+v, %v, want that it goes on", len(w.paper.lines), s, err)
 	}
 }

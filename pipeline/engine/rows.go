@@ -73,7 +73,10 @@ func (s *rows) pass(r *pipeline.Record) {
 	}
 }
 
-var errOtherRows = errors.New("the rows that it yields first are not those that the unfinished run has read; --fresh starts over")
+var (
+	errOtherRows = errors.New("the rows that it yields first are not those that the unfinished run has read; --fresh starts over")
+	errFewerRows = errors.New("it has fewer rows than the unfinished run has read; --fresh starts over")
+)
 
 // skip reports whether a row has ended in an earlier run. The error is that the
 // source yields others than it did then.

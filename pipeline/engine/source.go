@@ -71,8 +71,12 @@ func (n *sourceNode) read(ctx context.Context) error {
 			return nil
 		}
 		if limit > 0 && int64(seq) >= limit {
-			break
+			n.within(n.rehearsal.open)
+			return nil
 		}
+	}
+	if ctx.Err() == nil && n.run.tracker.short(seq) {
+		return errFewerRows
 	}
 	n.within(n.rehearsal.open)
 	return nil

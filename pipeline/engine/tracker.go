@@ -252,6 +252,10 @@ func (t *tracker) skip(r *pipeline.Record) (bool, error) {
 	return t.rows.skip(r)
 }
 
+// short reports whether a source that has so many rows has fewer than the run has read
+// that this one goes on with: some of them may not have ended.
+func (t *tracker) short(rows uint64) bool { return t.rows != nil && rows < t.rows.skipBelow }
+
 // passed is how many rows of the source were read, by all runs that went on with each
 // other.
 func (t *tracker) passed() uint64 {
