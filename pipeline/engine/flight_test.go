@@ -37,7 +37,9 @@ func TestWhereTheTimeGoes(t *testing.T) {
 	}{
 		{"server", 40, pipeline.StepOptions{Parallelism: 4}, 0, func(int, time.Duration, int) error { time.Sleep(time.Second); return nil }, 0, func(s engine.StageTime) float64 { return s.Server }},
 		{
-			"backoff", 40, pipeline.StepOptions{Parallelism: 4, Retry: pipeline.Retry{Backoff: 20 * time.Second}}, 0,
+			"backoff", 40,
+			pipeline.StepOptions{Parallelism: 4, Retry: pipeline.Retry{Backoff: 20 * time.Second}},
+			0,
 			func(_ int, _ time.Duration, attempt int) error {
 				time.Sleep(100 * time.Millisecond)
 				if attempt == 1 {
@@ -48,7 +50,9 @@ func TestWhereTheTimeGoes(t *testing.T) {
 			0, func(s engine.StageTime) float64 { return s.Backoff },
 		},
 		{
-			"what was asked for", 40, pipeline.StepOptions{Parallelism: 4, Unordered: true}, 0,
+			"what was asked for", 40,
+			pipeline.StepOptions{Parallelism: 4, Unordered: true},
+			0,
 			func(_ int, _ time.Duration, attempt int) error {
 				time.Sleep(10 * time.Millisecond)
 				if attempt == 1 {
@@ -59,7 +63,9 @@ func TestWhereTheTimeGoes(t *testing.T) {
 			0, func(s engine.StageTime) float64 { return s.RetryAfter },
 		},
 		{
-			"breaker", 200, pipeline.StepOptions{Parallelism: 20}, 0,
+			"breaker", 200,
+			pipeline.StepOptions{Parallelism: 20},
+			0,
 			func(_ int, at time.Duration, _ int) error {
 				time.Sleep(10 * time.Millisecond)
 				if at < down {
@@ -71,7 +77,9 @@ func TestWhereTheTimeGoes(t *testing.T) {
 		},
 		{"limiter", 100, pipeline.StepOptions{Parallelism: 16}, 60, func(int, time.Duration, int) error { time.Sleep(10 * time.Millisecond); return nil }, 0, func(s engine.StageTime) float64 { return s.Limiter }},
 		{
-			"window", 100, pipeline.StepOptions{Parallelism: 8, ReorderWindow: 50}, 0,
+			"window", 100,
+			pipeline.StepOptions{Parallelism: 8, ReorderWindow: 50},
+			0,
 			func(i int, _ time.Duration, _ int) error {
 				time.Sleep(10 * time.Millisecond)
 				if i == 0 {
