@@ -27,7 +27,7 @@ func ask(t *testing.T, url string, rows int, keys ...string) engine.StageSummary
 	summary, err := run(t, fmt.Sprintf(`
 source: {range: {from: 1, to: %d, field: n}}
 stages:
-  - llm: {model: m, base_url: %q, prompt: "Tell me a fact about number {{.n}}", output: fact}
+  - llm: {model: gpt-4o, base_url: %q, prompt: "Tell me a fact about number {{.n}}", output: fact}
     %s
 sink: {file: {path: %q}}
 `, rows, url, strings.Join(keys, "\n    "), out))
