@@ -40,6 +40,7 @@ type runFlags struct {
 	limit                       int64
 	fresh, noPreflight, noState bool
 	state                       string
+	retry                       *retry // the command is retry; else nil
 	progress, summary, logLevel choice
 }
 
@@ -84,14 +85,14 @@ standard error. Variables (${NAME}) come from the environment, and below it from
 	return cmd
 }
 
-func oneFile(_ *cobra.Command, args []string) error {
+func oneFile(cmd *cobra.Command, args []string) error {
 	switch len(args) {
 	case 0:
-		return errors.New("run needs the FILE of a pipeline")
+		return fmt.Errorf("%s needs the FILE of a pipeline", cmd.Name())
 	case 1:
 		return nil
 	default:
-		return errors.New("run takes one FILE")
+		return fmt.Errorf("%s takes one FILE", cmd.Name())
 	}
 }
 
@@ -119,6 +120,9 @@ func (a *app) execute(ctx context.Context, path string, f runFlags, talk *screen
 	}
 	options.Env.Stdout = talk.data(a.stdout)
 	p, err := load.File(path, options)
+	if err == nil && f.retry != nil {
+		p, err = f.retry.load(path, options, p)
+	}
 	if err != nil {
 		return outcome{err: &refusal{err}}
 	}
@@ -127,7 +131,7 @@ func (a *app) execute(ctx context.Context, path string, f runFlags, talk *screen
 	if !f.noPreflight {
 		logger.Debug("checking outputs, keys, models and prompts before the first row")
 	}
-	e, err := engine.Start(ctx, p, engine.Options{
+	e, err := a.start(ctx, p, f, engine.Options{
 		Logger: logger, Limit: f.limit, Fresh: f.fresh, Preflight: !f.noPreflight, State: stateFolder(p, f),
 	})
 	if err != nil {

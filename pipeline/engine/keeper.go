@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,11 +51,14 @@ type keeper struct {
 	moved    atomic.Int64
 	at       int64 // what moved was at the last checkpoint
 	identity string
+
+	appended atomic.Int64  // bytes of answers since the last checkpoint, about
+	much     chan struct{} // size 1: a token says that they are many
 }
 
 // openKeeper takes the folder for this run, and reads what an earlier one left there.
 func (r *run) openKeeper(ctx context.Context) (*keeper, error) {
-	k := &keeper{run: r, fs: r.options.fs(), dir: r.options.State}
+	k := &keeper{run: r, fs: r.options.fs(), dir: r.options.State, much: make(chan struct{}, 1)}
 	var err error
 	if k.lock, err = state.Take(k.fs, k.dir); err != nil {
 		return nil, err
@@ -75,6 +79,9 @@ func (k *keeper) read(ctx context.Context) error {
 	}
 	if k.run.options.Fresh {
 		return nil
+	}
+	if _, err := state.ReadCheckpoint(k.fs, filepath.Join(k.dir, retryFolder)); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("dead letters of the run in %s are being run again, which is not finished: go on with `rowmill retry`, or start over with --fresh", k.dir)
 	}
 	data, err := state.ReadCheckpoint(k.fs, k.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -144,7 +151,7 @@ func (k *keeper) begin(ctx context.Context) error {
 	if k.resumed {
 		err = k.goOn(ctx)
 	} else if err = k.startAnew(ctx); err == nil {
-		if err = k.run.readySinks(ctx, k.run.options.Fresh); err != nil {
+		if err = k.firstSinks(ctx); err != nil {
 			err = errors.Join(err, k.forget()) // nothing was written: there is nothing to go on with
 		}
 	}
@@ -152,14 +159,27 @@ func (k *keeper) begin(ctx context.Context) error {
 	return err
 }
 
+// firstSinks readies the sinks of a run that begins.
+func (k *keeper) firstSinks(ctx context.Context) error {
+	if at := k.run.options.onward; at != nil {
+		return k.run.rewindSinks(ctx, *at, sinkMark{})
+	}
+	return k.run.readySinks(ctx, k.run.options.Fresh)
+}
+
 // startAnew writes a checkpoint at zero before anything is written or cut.
 func (k *keeper) startAnew(ctx context.Context) error {
-	if !k.run.options.Fresh {
+	if !k.run.options.Fresh && k.run.options.onward == nil {
 		if err := k.run.prepareSinks(ctx); err != nil {
 			return err
 		}
 	}
 	err := state.Clear(k.fs, k.dir)
+	if sub := filepath.Join(k.dir, retryFolder); err == nil && k.run.options.Fresh {
+		if err = state.Clear(k.fs, sub); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
 	if err == nil {
 		k.journal, err = journal.Create(k.journalOptions())
 	}
@@ -177,10 +197,14 @@ func (k *keeper) startAnew(ctx context.Context) error {
 
 // first is the checkpoint of a run that has not begun.
 func (k *keeper) first() checkpoint {
-	return checkpoint{
+	c := checkpoint{
 		Version: checkpointVersion, Name: k.run.pipeline.Name, Shape: k.run.pipeline.Fingerprint,
 		Source: sourceMark{Identity: k.identity},
 	}
+	if at := k.run.options.onward; at != nil {
+		c.Sink = *at
+	}
+	return c
 }
 
 // goOn cuts everything back to the checkpoint.
@@ -228,7 +252,9 @@ func (k *keeper) work(done <-chan struct{}) {
 		case <-done:
 			return
 		case <-tick.C:
+		case <-k.much:
 		}
+		k.appended.Store(0)
 		if k.moved.Load() == k.at {
 			continue
 		}
@@ -328,6 +354,9 @@ func (k *keeper) closeFiles() error {
 func (k *keeper) append(stage string, ref pipeline.Ref, guard uint64, payload []byte) error {
 	err := k.journal.Append(journal.Entry{Key: journal.Key{Stage: stage, Ref: ref}, Guard: guard, Payload: payload})
 	k.moved.Add(1)
+	if k.appended.Add(int64(len(payload))) >= checkpointBytes {
+		notify(k.much)
+	}
 	return err
 }
 

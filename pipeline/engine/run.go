@@ -36,7 +36,9 @@ type run struct {
 	finished  chan struct{}
 	summary   Summary
 	limits    *policy.Limits
-	keeper    *keeper // nil if the run keeps no state
+	keeper    *keeper      // nil if the run keeps no state
+	reentry   *deadLetters // the source of a retry, else nil
+	after     func() error // what a retry does at the end
 	tracker   tracker
 	reasons   reasons
 	source    *sourceNode
@@ -122,7 +124,9 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.source.rehearsal = rehearsal{run: r}
 	for i, s := range r.pipeline.Steps {
 		if _, foreign := s.Stage.(*foreignStage); !foreign {
-			r.stages = append(r.stages, newStageNode(r, s, runsOrdered(r.pipeline.Steps[i:])))
+			n := newStageNode(r, s, runsOrdered(r.pipeline.Steps[i:]))
+			n.index = i
+			r.stages = append(r.stages, n)
 		}
 	}
 	r.sink = newSinkNode(r, "sink", p.Sink, p.Flush, delivered)
@@ -224,6 +228,11 @@ func (r *run) main(parent context.Context) {
 	r.account()
 	if r.keeper != nil {
 		r.keeper.end()
+	}
+	if r.after != nil {
+		if err := r.after(); err != nil {
+			r.setFailure(err)
+		}
 	}
 	if cause := context.Cause(parent); cause != nil && !r.stopped.Load() && r.cutShort() {
 		r.setFailure(fmt.Errorf("the run was cancelled: %w", cause))

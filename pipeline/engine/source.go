@@ -58,7 +58,7 @@ func (n *sourceNode) read(ctx context.Context) error {
 		case r == nil:
 			return err
 		}
-		r.Ref = pipeline.Ref{Seq: seq}
+		r.Ref = pipeline.Ref{Seq: seq, Path: n.run.reentry.child(r)}
 		seq++
 		if err == nil {
 			n.identify(r)
@@ -108,9 +108,13 @@ func (n *sourceNode) within(f func() bool) (more bool) {
 // pass brings a row into the run.
 func (n *sourceNode) pass(r *pipeline.Record, unreadable error) {
 	n.run.tracker.begin(r)
-	if unreadable != nil {
+	switch {
+	case unreadable != nil:
 		n.run.bury(r, "source", unreadable, 0)
-	} else {
+	case n.run.reentry != nil && n.run.reentry.stageOf(r.Ref.Seq) < 0:
+		n.run.deadSoFar.Add(1)
+		n.run.dead.in.push(r)
+	default:
 		n.run.trials["source"].passed.Add(1)
 		n.out.push(r)
 	}

@@ -31,6 +31,7 @@ const waitingRows = 4
 type stageNode struct {
 	run     *run
 	step    pipeline.Step
+	index   int              // among the stages
 	trial   *trial           // nil for a bound stage
 	batcher pipeline.Batcher // nil for a stage that takes one record at a time
 	turner  bool             // puts its turns under the policies itself
@@ -289,6 +290,10 @@ func (n *stageNode) admit(r *pipeline.Record, outs *[]*pipeline.Record) bool {
 		return false
 	case n.enough.Load():
 		n.run.settle(r, dropped)
+		return false
+	}
+	if d := n.run.reentry; d != nil && d.stageOf(r.Ref.Seq) > n.index {
+		*outs = append(*outs, r) // it has been through
 		return false
 	}
 	yes, err := n.when(r)
