@@ -12,6 +12,9 @@ import (
 
 // gather takes records until there is a batch, the wait is over or the input ends.
 func (n *stageNode) gather(dst []*pipeline.Record) (batch []*pipeline.Record, open bool) {
+	if n.groups != nil && n.groups.keeper.resumed {
+		return n.gatherAgain(dst)
+	}
 	size := n.chunk
 	batch, open = n.in.take(dst, size, nil)
 	var timeout <-chan time.Time
@@ -43,6 +46,12 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 		}
 	}
 	if len(admitted) == 0 {
+		return outs
+	}
+	if err := n.groups.keep(admitted); err != nil {
+		for _, r := range admitted {
+			outs = n.failed(r, err, 0, outs)
+		}
 		return outs
 	}
 	saved := make([]pipeline.Record, len(admitted))

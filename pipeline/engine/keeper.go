@@ -374,6 +374,7 @@ func (k *keeper) install() {
 		r.deadSoFar.Store(k.was.Counts.DeadLettered)
 	}
 	for _, n := range r.stages {
+		n.groups = k.groupsOf(n)
 		if n.step.Costs && n.batcher == nil {
 			n.answers = &answers{stage: n.step.Name, keeper: k}
 		}

@@ -36,6 +36,7 @@ type stageNode struct {
 	batcher pipeline.Batcher // nil for a stage that takes one record at a time
 	turner  bool             // puts its turns under the policies itself
 	answers *answers         // the journal of what it returns; nil if there is none
+	groups  *groups          // that of what it puts together; nil if nobody needs it
 	memory  *stateFile       // of a stage that remembers, if the run keeps state
 	policy  *policy.Stage    // nil for a stage that has none
 	ordered bool
