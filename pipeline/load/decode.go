@@ -257,8 +257,14 @@ func plural(t reflect.Type, f flags) string {
 	}
 }
 
+// formed is a type that says in which forms it is written: "number, auto, or off".
+type formed interface{ Forms() string }
+
 // textName is what a type that is made of text is called: "size", "duration".
 func textName(t reflect.Type) string {
+	if f, ok := reflect.Zero(t).Interface().(formed); ok {
+		return f.Forms()
+	}
 	switch name := strings.ToLower(t.Name()); {
 	case is[timeoutKeys](t):
 		return "duration"

@@ -47,6 +47,9 @@ func (r Rate) String() string {
 	}
 }
 
+// Forms says how a Rate is written, for the reference and for messages.
+func (Rate) Forms() string { return "number, auto, or off" }
+
 // MarshalText returns the Rate as it is written.
 func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
