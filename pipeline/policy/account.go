@@ -117,7 +117,7 @@ func (a *account) learn(l Limit, at time.Time, c charge, spentNow float64, now t
 	case !a.regular(now):
 		a.scale, a.charge, a.asked, a.anchor = 1, mean{}, mean{}, anchor{}
 	case l.Remaining == 0: // or even less: only reset tells how much
-		a.used = max(a.used, a.refill*l.Reset.Seconds())
+		a.used = max(a.used, a.refill*(l.Reset-l.Rounded).Seconds())
 	case c.refused > 0:
 		// What remains was too little, if it was this limit that refused.
 		a.scale = max(a.scale, min(1, float64(l.Remaining)/c.refused))
@@ -136,7 +136,7 @@ func (a *account) measureBucket(l Limit, now time.Time) {
 	if l.Reset >= 0 {
 		full = left + a.refill*l.Reset.Seconds()
 		inexact = 2 + 0.02*min(full, perMinute)
-		a.coarse = l.Reset%time.Second == 0 && (a.coarse || !a.known())
+		a.coarse = l.Rounded > 0 || l.Reset%time.Second == 0 && (a.coarse || !a.known())
 	}
 	if a.coarse { // rounded up: it is at most a second less, and surely not the larger one
 		inexact += a.refill

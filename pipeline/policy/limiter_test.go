@@ -221,19 +221,19 @@ func TestHeadersOfAllKinds(t *testing.T) {
 		said Limit
 		ok   bool // another request may go at once
 	}{
-		{"nothing left of the requests", RateLimit{}, Limit{Requests, 30, 0, time.Minute}, false},
-		{"nothing left of the tokens", RateLimit{}, Limit{Tokens, 6_000, 0, time.Minute}, false},
-		{"nothing left of the input", RateLimit{}, Limit{InputTokens, 6_000, 0, time.Minute}, false},
-		{"nothing left of the output", RateLimit{}, Limit{OutputTokens, 6_000, 0, time.Minute}, false},
-		{"too little left of the output", RateLimit{}, Limit{OutputTokens, 6_000, 100, 59 * time.Second}, false},
-		{"enough left", RateLimit{}, Limit{OutputTokens, 60_000, 40_000, 20 * time.Second}, true},
-		{"reset not known", RateLimit{}, Limit{Requests, 30, 0, Unknown}, false},
-		{"Azure does not know", RateLimit{}, Limit{Requests, 0, 0, 0}, true},
-		{"Azure does not know either", RateLimit{}, Limit{Tokens, Unknown, Unknown, 0}, true},
-		{"remaining not known", RateLimit{}, Limit{Tokens, 60_000, Unknown, Unknown}, true},
-		{"requests not wanted", RateLimit{RequestsPerMinute: Off}, Limit{Requests, 30, 0, time.Minute}, true},
-		{"tokens not wanted", RateLimit{TokensPerMinute: Off}, Limit{OutputTokens, 60, 0, time.Minute}, true},
-		{"no such kind", RateLimit{}, Limit{kinds, 60, 0, time.Minute}, true},
+		{"nothing left of the requests", RateLimit{}, Limit{Requests, 30, 0, time.Minute, 0}, false},
+		{"nothing left of the tokens", RateLimit{}, Limit{Tokens, 6_000, 0, time.Minute, 0}, false},
+		{"nothing left of the input", RateLimit{}, Limit{InputTokens, 6_000, 0, time.Minute, 0}, false},
+		{"nothing left of the output", RateLimit{}, Limit{OutputTokens, 6_000, 0, time.Minute, 0}, false},
+		{"too little left of the output", RateLimit{}, Limit{OutputTokens, 6_000, 100, 59 * time.Second, 0}, false},
+		{"enough left", RateLimit{}, Limit{OutputTokens, 60_000, 40_000, 20 * time.Second, 0}, true},
+		{"reset not known", RateLimit{}, Limit{Requests, 30, 0, Unknown, 0}, false},
+		{"Azure does not know", RateLimit{}, Limit{Requests, 0, 0, 0, 0}, true},
+		{"Azure does not know either", RateLimit{}, Limit{Tokens, Unknown, Unknown, 0, 0}, true},
+		{"remaining not known", RateLimit{}, Limit{Tokens, 60_000, Unknown, Unknown, 0}, true},
+		{"requests not wanted", RateLimit{RequestsPerMinute: Off}, Limit{Requests, 30, 0, time.Minute, 0}, true},
+		{"tokens not wanted", RateLimit{TokensPerMinute: Off}, Limit{OutputTokens, 60, 0, time.Minute, 0}, true},
+		{"no such kind", RateLimit{}, Limit{kinds, 60, 0, time.Minute, 0}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -305,7 +305,7 @@ func BenchmarkLimiter(b *testing.B) {
 		for b.Loop() {
 			r.at = now
 			l.observe(r, Observation{Limits: []Limit{
-				{Requests, 6000, 5000, 10 * time.Second}, {Tokens, 600_000, 500_000, 10 * time.Second},
+				{Requests, 6000, 5000, 10 * time.Second, 0}, {Tokens, 600_000, 500_000, 10 * time.Second, 0},
 			}, InputTokens: 100, OutputTokens: 10}, now)
 			now = now.Add(time.Microsecond)
 		}

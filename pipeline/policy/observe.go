@@ -50,6 +50,9 @@ type Limit struct {
 	// Reset is how long it takes until all of it may be had again; negative
 	// ([Unknown]) if not said.
 	Reset time.Duration
+	// Rounded is by how much Reset may be too long, for providers that tell it in whole
+	// seconds; 0 for not at all.
+	Rounded time.Duration
 }
 
 // Observation is what an attempt learned of the other end.

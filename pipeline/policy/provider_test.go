@@ -47,9 +47,12 @@ func (b *bucket) says(k policy.Kind, exact time.Duration) policy.Limit {
 type limits struct {
 	requests, tokens *bucket // nil for no limit
 	hidden           *bucket // of requests, of which the headers do not tell
+	hiddenTokens     *bucket // the same of tokens
 	latency          time.Duration
 	varies           float64       // the latency: sigma of a lognormal distribution
 	exact            time.Duration // of resets; a millisecond if 0
+	dated            bool          // resets are times of day, in whole seconds
+	unset            bool          // no resets
 	silent           bool          // no headers, and no hint when to come again
 	counts           bool          // takes for an answer's tokens what it has, when it has; else max_tokens at the door
 
@@ -83,7 +86,7 @@ func (l *limits) need(tokens float64) []struct {
 	all := []struct {
 		b *bucket
 		n float64
-	}{{l.requests, 1}, {l.tokens, tokens}, {l.hidden, 1}}
+	}{{l.requests, 1}, {l.tokens, tokens}, {l.hidden, 1}, {l.hiddenTokens, tokens}}
 	n := 0
 	for _, one := range all {
 		if one.b != nil {
@@ -163,6 +166,15 @@ func (l *limits) headers() (all []policy.Limit) {
 	}
 	if l.tokens != nil {
 		all = append(all, l.tokens.says(policy.Tokens, exact))
+	}
+	for i := range all {
+		switch now := time.Now(); {
+		case l.dated:
+			all[i].Reset = now.Add(all[i].Reset + time.Second - 1).Truncate(time.Second).Sub(now)
+			all[i].Rounded = time.Second
+		case l.unset:
+			all[i].Reset = policy.Unknown
+		}
 	}
 	return all
 }

@@ -30,6 +30,24 @@ func TestLimitsAreUsedAndKept(t *testing.T) {
 		{"resets in seconds", func() *limits {
 			return &limits{requests: newBucket(rpm, time.Second), latency: fast, exact: time.Second}
 		}, fixed, 1500, 1, 0},
+		{"resets as times", func() *limits {
+			return &limits{requests: newBucket(rpm, time.Second), latency: fast, dated: true}
+		}, fixed, 1500, 1, 0},
+		{"resets as times, a minute", func() *limits {
+			return &limits{requests: newBucket(rpm, time.Minute), latency: fast, dated: true}
+		}, fixed, 1500, 1, 0},
+		{"tokens, resets as times", func() *limits {
+			return &limits{tokens: newBucket(tpm, time.Second), latency: fast, varies: 0.5, dated: true}
+		}, bounded, 1500, 0.96, 0.005},
+		{"tokens, resets as times, a minute, and seconds behind it", func() *limits {
+			return &limits{tokens: newBucket(tpm, time.Minute), hiddenTokens: newBucket(tpm, time.Second), latency: fast, varies: 0.5, dated: true}
+		}, bounded, 1500, 0.95, 0.002},
+		{"tokens, no resets, a minute, and seconds behind it", func() *limits {
+			return &limits{tokens: newBucket(tpm, time.Minute), hiddenTokens: newBucket(tpm, time.Second), latency: fast, varies: 0.5, unset: true}
+		}, bounded, 1500, 0.95, 0.002},
+		{"tokens of mixed requests, a minute, and seconds behind it", func() *limits {
+			return &limits{tokens: newBucket(tpm, time.Minute), hiddenTokens: newBucket(tpm, time.Second), latency: fast, varies: 0.5, dated: true}
+		}, mixed, 1200, 0.95, 0.001},
 		{"windows of a minute", func() *limits { return &limits{requests: newBucket(rpm, time.Minute), latency: fast} }, fixed, 1500, 1.01, 0},
 		{"windows of a minute, and seconds behind them", func() *limits {
 			return &limits{requests: newBucket(rpm, time.Minute), hidden: newBucket(rpm, time.Second), latency: fast}

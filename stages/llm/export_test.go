@@ -65,7 +65,7 @@ func Silence(s *Stage) {
 
 // AppendLimits appends what the headers of an answer say of the limits.
 func AppendLimits(dst []policy.Limit, h http.Header, sent time.Time) []policy.Limit {
-	return answered{h, sent}.appendLimits(dst)
+	return answered{h, sent, sent}.appendLimits(dst)
 }
 
 // Estimate is the estimate of a record's prompt.

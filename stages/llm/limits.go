@@ -20,6 +20,7 @@ type headers struct{ limit, remaining, reset string }
 type answered struct {
 	header http.Header
 	sent   time.Time // the request
+	came   time.Time // the headers
 }
 
 // appendLimits appends what the headers of an answer say of the limits, as of the
@@ -47,7 +48,9 @@ func (a answered) appendLimit(dst []policy.Limit, kind policy.Kind, names header
 		l.Remaining = n
 	}
 	if v := a.header[names.reset]; len(v) > 0 {
-		l.Reset = a.untilReset(v[0])
+		if l.Reset, l.Rounded = a.untilReset(v[0]); l.Reset < 0 {
+			l.Rounded = 0
+		}
 	}
 	return append(dst, l)
 }
@@ -64,19 +67,40 @@ func wholeNumber(values []string) (n int64, known bool) {
 const longestReset = 48 * time.Hour
 
 // untilReset reads when a limit is whole again: "1s", "6m0s", "120ms", "1d2h"
-// (OpenAI), "7" in seconds (Azure) or a time as RFC 3339 has it (Anthropic).
-func (a answered) untilReset(v string) time.Duration {
+// (OpenAI), "7" in seconds (Azure) or a time as RFC 3339 has it (Anthropic). What is
+// told in whole seconds is rounded up: taken at its word, a limit that is whole again
+// within a second would seem to be another one with every answer.
+func (a answered) untilReset(v string) (reset, rounded time.Duration) {
+	if strings.Trim(v, "0123456789") == "" {
+		return resetDuration(v), time.Second
+	}
 	if len(v) <= len("2006-01-02") || v[4] != '-' {
-		return resetDuration(v)
+		return resetDuration(v), 0
 	}
 	at, err := time.Parse(time.RFC3339, v)
-	if err != nil || at.Nanosecond() == 0 {
-		// A time in whole seconds is up to one too late. Taken at its word, a limit
-		// that is whole again within a second seems to be another one with every
-		// answer: 85 % of it was used in a benchmark, without it all.
-		return policy.Unknown
+	if err != nil {
+		return policy.Unknown, 0
 	}
-	return believed(at.Sub(a.sent))
+	if at.Nanosecond() == 0 {
+		rounded = time.Second
+	}
+	return believed(at.Sub(a.sent) - a.ahead()), rounded
+}
+
+// ahead is how far the clock of the other end is ahead of ours, at least: it says the
+// time, in whole seconds, at which it answered.
+func (a answered) ahead() time.Duration {
+	date, err := http.ParseTime(a.header.Get("Date"))
+	switch {
+	case err != nil:
+		return 0
+	case date.After(a.came):
+		return date.Sub(a.came)
+	case date.Add(time.Second).Before(a.sent):
+		return date.Add(time.Second).Sub(a.sent)
+	default:
+		return 0
+	}
 }
 
 // resetDuration reads a number of seconds, or a duration as Go has it, with days.
@@ -116,7 +140,7 @@ func (x *exchange) observe() {
 	}
 	o := policy.Observation{
 		Refused: x.status == http.StatusTooManyRequests || x.status == statusOverloaded,
-		Limits:  answered{x.reply, x.sent}.appendLimits(x.limits[:0]),
+		Limits:  answered{x.reply, x.sent, time.Now()}.appendLimits(x.limits[:0]),
 	}
 	if o.Refused || len(o.Limits) > 0 {
 		x.attempt.Observe(o)

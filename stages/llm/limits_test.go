@@ -73,6 +73,10 @@ func TestLimitsOfHeaders(t *testing.T) {
 	requests := func(perMinute, remaining int64, reset time.Duration) []policy.Limit {
 		return []policy.Limit{{Kind: policy.Requests, PerMinute: perMinute, Remaining: remaining, Reset: reset}}
 	}
+	rounded := func(all []policy.Limit) []policy.Limit {
+		all[0].Rounded = time.Second
+		return all
+	}
 	reset := func(v string) string { return "x-ratelimit-limit-requests: 60\nx-ratelimit-reset-requests: " + v }
 	tests := []struct {
 		name, lines string
@@ -84,17 +88,29 @@ func TestLimitsOfHeaders(t *testing.T) {
 			{Kind: policy.Tokens, PerMinute: 2_000_000, Remaining: 1_999_986, Reset: 0},
 		}},
 		{"Azure", azureLimits, []policy.Limit{
-			{Kind: policy.Requests, PerMinute: 60, Remaining: 59, Reset: time.Second},
-			{Kind: policy.Tokens, PerMinute: 10_000, Remaining: 9986, Reset: 7 * time.Second},
+			{Kind: policy.Requests, PerMinute: 60, Remaining: 59, Reset: time.Second, Rounded: time.Second},
+			{Kind: policy.Tokens, PerMinute: 10_000, Remaining: 9986, Reset: 7 * time.Second, Rounded: time.Second},
 		}},
 		{"Azure, not known", "x-ratelimit-limit-requests: -1\nx-ratelimit-remaining-requests: -1\nx-ratelimit-limit-tokens: 0\nx-ratelimit-remaining-tokens: 0\nx-ratelimit-reset-tokens: 0", nil},
-		{"Azure, remaining not known", "x-ratelimit-limit-requests: 60\nx-ratelimit-remaining-requests: -1\nx-ratelimit-reset-requests: 0", requests(60, policy.Unknown, 0)},
+		{"Azure, remaining not known", "x-ratelimit-limit-requests: 60\nx-ratelimit-remaining-requests: -1\nx-ratelimit-reset-requests: 0", rounded(requests(60, policy.Unknown, 0))},
 		{"Anthropic", anthropicLimits, []policy.Limit{
-			{Kind: policy.Requests, PerMinute: 4000, Remaining: 3999, Reset: policy.Unknown},
-			{Kind: policy.Tokens, PerMinute: 480_000, Remaining: 480_000, Reset: policy.Unknown},
-			{Kind: policy.InputTokens, PerMinute: 400_000, Remaining: 399_000, Reset: policy.Unknown},
-			{Kind: policy.OutputTokens, PerMinute: 80_000, Remaining: 0, Reset: policy.Unknown},
+			{Kind: policy.Requests, PerMinute: 4000, Remaining: 3999, Reset: time.Second, Rounded: time.Second},
+			{Kind: policy.Tokens, PerMinute: 480_000, Remaining: 480_000, Reset: 0, Rounded: time.Second},
+			{Kind: policy.InputTokens, PerMinute: 400_000, Remaining: 399_000, Reset: 2 * time.Second, Rounded: time.Second},
+			{Kind: policy.OutputTokens, PerMinute: 80_000, Remaining: 0, Reset: time.Minute, Rounded: time.Second},
 		}},
+		{
+			"a clock that is ahead", "Date: Wed, 21 Oct 2026 07:29:00 GMT\n" + reset("2026-10-21T07:29:05.5Z"),
+			requests(60, policy.Unknown, 5500*ms),
+		},
+		{
+			"a clock that is behind", "Date: Wed, 21 Oct 2026 07:26:59 GMT\n" + reset("2026-10-21T07:27:05.5Z"),
+			requests(60, policy.Unknown, 5500*ms),
+		},
+		{
+			"a clock that may be right", "Date: Wed, 21 Oct 2026 07:27:59 GMT\n" + reset("2026-10-21T07:28:05.5Z"),
+			requests(60, policy.Unknown, 5500*ms),
+		},
 		{"a time with a fraction and a zone", reset("2026-10-21T09:28:00.5+02:00"), requests(60, policy.Unknown, 500*ms)},
 		{"a time that is past", reset("2026-10-21T07:27:00.001Z"), requests(60, policy.Unknown, 0)},
 		{"a time that is far", reset("2027-10-21T07:27:00.001Z"), requests(60, policy.Unknown, policy.Unknown)},
