@@ -14,6 +14,7 @@ type booking struct {
 	at     time.Time
 	amount [kinds]float64
 	send   bool
+	gone   bool // it was refused: the other end took nothing, but what was due is gone
 }
 
 // bookings is a limiter under random use, and what was done to it.
@@ -26,7 +27,7 @@ type bookings struct {
 }
 
 func (b *bookings) add(send bool, amount [kinds]float64) {
-	b.all = append(b.all, booking{b.now, amount, send})
+	b.all = append(b.all, booking{at: b.now, amount: amount, send: send})
 }
 
 func amounts(r *reservation) (a [kinds]float64) {
@@ -93,6 +94,27 @@ func (b *bookings) adjust() {
 	b.held = append(b.held, r)
 }
 
+// end ends an attempt: what was refused is given back but for what was due, anything
+// else stays as it is; a refund after it changes nothing any more.
+func (b *bookings) end() {
+	r := b.pick()
+	if r == nil {
+		return
+	}
+	o := rapid.SampledFrom([]outcome{answered, failed, refused, cancelled, void}).Draw(b.t, "outcome")
+	before := amounts(r)
+	if o == refused && rapid.Bool().Draw(b.t, "seen in the headers") {
+		b.l.observe(r, Observation{Refused: true}, b.now)
+	}
+	b.l.settle(r, o, true, b.now)
+	b.l.settle(r, o, true, b.now) // again: it is given back once
+	after := amounts(r)
+	for k := range after {
+		after[k] -= before[k]
+	}
+	b.all = append(b.all, booking{at: b.now, amount: after, gone: true})
+}
+
 func (b *bookings) pass() {
 	b.now = b.now.Add(time.Duration(rapid.IntRange(1, 3000).Draw(b.t, "ms")) * time.Millisecond)
 }
@@ -117,7 +139,7 @@ func TestNeverAboveTheLimit(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		b := newBookings(t)
-		b.run(b.reserve, b.reserve, b.reserve, b.refund, b.adjust, b.pass, b.pass)
+		b.run(b.reserve, b.reserve, b.reserve, b.refund, b.adjust, b.end, b.pass, b.pass)
 		want := b.l.limit()
 		for k, perMinute := range map[Kind]Rate{Requests: want.RequestsPerMinute, Tokens: want.TokensPerMinute} {
 			if err := above(b.all, k, float64(perMinute)/60); err != nil {
@@ -134,7 +156,9 @@ func above(all []booking, k Kind, rate float64) error {
 		}
 		sum := 0.0
 		for begin := end - 1; begin >= 0; begin-- {
-			sum += all[begin].amount[k]
+			if !all[begin].gone {
+				sum += all[begin].amount[k]
+			}
 			window := all[end].at.Sub(all[begin].at)
 			if most := rate * (window + spread).Seconds(); sum > most+1e-3 {
 				return fmt.Errorf("%s: %v booked in %s before a request, %v allowed", k, sum, window, most)
@@ -144,34 +168,131 @@ func above(all []booking, k Kind, rate float64) error {
 	return nil
 }
 
-// TestNoPermitLostOrMade: what is taken, refunded and corrected adds up, and when
-// all is given back everything is as it was.
+// TestNoPermitLostOrMade: what is taken, refunded, corrected and refused adds up, of
+// every limit and of a pace that was found; and when all that is held is given back,
+// everything is as it was.
 func TestNoPermitLostOrMade(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		b := newBookings(t)
+		b.apart()
+		b.l.pace.rate, b.l.pace.limit, b.l.pace.low = 1000, 1000, 1000
 		b.l.advance(b.now)
 		b.now = b.now.Add(time.Hour)
 		b.l.advance(b.now)
-		before := b.l.meters
-		b.run(b.reserve, b.reserve, b.refund, b.adjust)
-		for k := range kinds {
-			sum := 0.0
+		before, paced := b.l.meters, b.l.pace.due
+		b.run(b.reserve, b.reserve, b.refund, b.adjust, b.end)
+		check := func(when string) {
+			var spent, due [kinds]float64
 			for _, one := range b.all {
-				sum += one.amount[k]
+				for k, n := range one.amount {
+					spent[k] += n
+					if !one.gone {
+						due[k] += n
+					}
+				}
 			}
-			if m := b.l.meters[k]; math.Abs(m.spent-sum) > 1e-3 || !m.off() && math.Abs(before[k].due-m.due-sum) > 1e-3 {
-				t.Fatalf("%s: spent %v, due %v of %v; %v was booked", k, m.spent, m.due, before[k].due, sum)
+			for k := range kinds {
+				if m := b.l.meters[k]; math.Abs(m.spent-spent[k]) > 1e-3 || !m.off() && math.Abs(before[k].due-m.due-due[k]) > 1e-3 {
+					t.Fatalf("%s: %s: spent %v, due %v of %v; %v and %v were booked", when, k, m.spent, m.due, before[k].due, spent[k], due[k])
+				}
+			}
+			if got := paced - b.l.pace.due; math.Abs(got-due[Requests]) > 1e-3 {
+				t.Fatalf("%s: %v taken of the pace, %v was booked", when, got, due[Requests])
 			}
 		}
-		for _, r := range b.held {
-			b.l.refund(r)
+		check("at the end")
+		for len(b.held) > 0 {
+			b.refund()
 		}
-		for k := range kinds {
-			if m := b.l.meters[k]; math.Abs(m.spent) > 1e-3 || math.Abs(m.due-before[k].due) > 1e-3 {
-				t.Fatalf("%s: all was given back; spent %v, due %v, before %v", k, m.spent, m.due, before[k].due)
+		check("when all was given back")
+	})
+}
+
+// apart has the other end tell limits of input and output apart.
+func (b *bookings) apart() {
+	r := &reservation{at: b.now}
+	b.l.observe(r, Observation{Limits: []Limit{
+		{Kind: InputTokens, PerMinute: 1 << 40, Remaining: Unknown, Reset: Unknown},
+		{Kind: OutputTokens, PerMinute: 1 << 40, Remaining: Unknown, Reset: Unknown},
+	}}, b.now)
+}
+
+// door is a provider's limits, which it tells with every answer.
+type door struct {
+	kind                       Kind
+	perMinute, capacity, level float64
+}
+
+func (d *door) pass(passed time.Duration) {
+	d.level = min(d.capacity, d.level+d.perMinute*passed.Minutes())
+}
+
+func (d *door) says() Limit {
+	missing := (d.capacity - d.level) / d.perMinute * float64(time.Minute)
+	return Limit{Kind: d.kind, PerMinute: int64(d.perMinute), Remaining: int64(max(0, d.level)), Reset: time.Duration(max(0, missing))}
+}
+
+// TestNothingIsRefused by a provider that tells its limits, of requests and of tokens
+// (of prompts and answers apart, or together), where the estimates are right: whatever
+// the order in which attempts are made, not made, answered and given up, and however
+// late the answers are.
+func TestNothingIsRefused(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		b := &bookings{t: t, l: NewLimiter(RateLimit{}), now: time.Unix(1e9, 0)}
+		window := rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second, time.Minute}).Draw(t, "window")
+		var doors []*door
+		for _, k := range rapid.SampledFrom([][]Kind{{Requests}, {Tokens}, {Requests, InputTokens, OutputTokens}, {InputTokens, OutputTokens}}).Draw(t, "limits") {
+			perMinute := 60 * float64(rapid.IntRange(2000, 100_000).Draw(t, "a second"))
+			if k == Requests {
+				perMinute = 60 * float64(rapid.IntRange(5, 1000).Draw(t, "requests a second"))
+			}
+			c := perMinute * window.Minutes()
+			left := float64(rapid.IntRange(0, 4).Draw(t, "quarters left")) / 4 // others have used the rest
+			doors = append(doors, &door{k, perMinute, c, c * left})
+		}
+		said := map[*reservation][]Limit{}
+		send := func(known bool) {
+			ask := Ask{InputTokens: rapid.IntRange(1, 500).Draw(t, "in"), OutputTokens: rapid.IntRange(1, 500).Draw(t, "out")}
+			r := &reservation{}
+			if _, ok := b.l.reserve(r, ask, b.now); !ok {
+				return
+			}
+			if known && rapid.IntRange(0, 9).Draw(t, "not made") == 0 {
+				b.l.refund(r)
+				return
+			}
+			for _, d := range doors {
+				if d.level -= r.charges[d.kind].units; known && d.level < -1e-6 {
+					t.Fatalf("%s: %v too many were asked for", d.kind, -d.level)
+				}
+				d.level = max(0, d.level)
+				said[r] = append(said[r], d.says())
+			}
+			b.held = append(b.held, r)
+		}
+		answer := func() {
+			if r := b.pick(); r != nil {
+				b.l.observe(r, Observation{Limits: said[r]}, b.now)
+				b.l.settle(r, answered, false, b.now)
 			}
 		}
+		giveUp := func() {
+			if r := b.pick(); r != nil {
+				b.l.settle(r, cancelled, false, b.now)
+			}
+		}
+		pass := func() {
+			d := time.Duration(rapid.IntRange(1, 400).Draw(t, "ms")) * time.Millisecond
+			b.now = b.now.Add(d)
+			for _, one := range doors {
+				one.pass(d)
+			}
+		}
+		send(false)
+		answer()
+		b.run(func() { send(true) }, func() { send(true) }, func() { send(true) }, answer, answer, giveUp, pass, pass)
 	})
 }
 

@@ -317,3 +317,47 @@ func TestPromptIsEstimated(t *testing.T) {
 	}
 	estimate(408, "after many that are otherwise")
 }
+
+// TestRefusalsInTheBody of an answer whose status does not say that it is one: they
+// cost no attempt, and tell the pace.
+func TestRefusalsInTheBody(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+	}{
+		"200 with an error":             {200, `{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}`},
+		"200 with a number":             {200, `{"error":{"message":"Provider returned error","code":429}}`},
+		"200 with an error in a choice": {200, `{"choices":[{"error":{"message":"busy","code":"rate_limit_exceeded"},"message":{"content":""},"finish_reason":"error"}]}`},
+		"400 with the code":             {400, `{"error":{"message":"Rate limit reached","type":"requests","code":"rate_limit_exceeded"}}`},
+		"500 of Anthropic":              {500, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`},
+		"503 that asks to slow down":    {503, `{"error":{"message":"Slow Down","type":"server_error","code":"slow_down"}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const refusals = 12
+				n := 0
+				s := near(t, pipeline.Deadlines{}, func(w http.ResponseWriter, r *http.Request) {
+					if n++; n <= refusals {
+						says(tc.status, tc.body)(w, r)
+						return
+					}
+					says(200, fine)(w, r)
+				})
+				all := policies(policy.NewLimiter(policy.RateLimit{}), pipeline.StepOptions{Retry: pipeline.Retry{Attempts: 2}})
+				ctx, _ := all.Begin(t.Context())
+				if _, err := s.Process(ctx, france()); err != nil {
+					t.Fatal(err)
+				}
+				got := all.Snapshot()
+				if got.Refusals != refusals || got.Retries != 0 || got.Attempts != refusals+1 {
+					t.Errorf("%d refusals, %d retries of %d attempts; want %d and none of %d", got.Refusals, got.Retries, got.Attempts, refusals, refusals+1)
+				}
+				if len(got.Limits) != 1 || got.Limits[0].By != "refusals" {
+					t.Errorf("got %+v, want a pace found by refusals", got.Limits)
+				}
+			})
+		})
+	}
+}
