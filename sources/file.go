@@ -34,7 +34,8 @@ type FileConfig struct {
 	// for any signs in a name, `[a-z]` for one of several, `{a,b}` for either, `**` for
 	// any folders (links to folders aside); hidden files are not meant. A name that exists
 	// is taken as it is. The files of one pattern are read in the order of their names,
-	// none twice; a path that no file has is a mistake.
+	// none twice; a path that no file has is a mistake. What is added to a file after the
+	// run has begun is left for another run.
 	Path []string `yaml:"path" rowmill:"required"`
 	// Format is how rows stand in the files. `jsonl` is one JSON object a line; `json` is one
 	// list of objects, or JSON lines; `csv` and `tsv` have a first line that names the
@@ -112,7 +113,8 @@ type File struct {
 	types  map[string]codec.ColumnType
 	stdin  io.Reader
 
-	start *pipeline.Origin // of the row to begin with; nil for the first
+	start      *pipeline.Origin // of the row to begin with; nil for the first
+	identified []input          // what Identify found; nil if it was not called
 
 	done, total atomic.Int64 // bytes, as they are stored
 }
@@ -148,7 +150,7 @@ func NewFile(c FileConfig, env pipeline.Env) (*File, error) {
 // Records reads the files one after the other.
 func (f *File) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 	return func(yield func(*pipeline.Record, error) bool) {
-		files, err := f.files()
+		files, err := f.toRead()
 		if err != nil {
 			yield(nil, err)
 			return
@@ -168,6 +170,14 @@ func (f *File) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 			}
 		}
 	}
+}
+
+// toRead are the files as they were identified, else as they are.
+func (f *File) toRead() ([]input, error) {
+	if f.identified != nil {
+		return f.identified, nil
+	}
+	return f.files()
 }
 
 // read reads one file, and reports whether the next is wanted.

@@ -148,7 +148,7 @@ func (f *File) open(in input) (*opened, error) {
 			source.At, source.Size = file, in.size
 		}
 	}
-	o.stream = codec.Decompress(&counter{o.raw, &f.done}, in.path, codec.Compression(f.config.Compression))
+	o.stream = codec.Decompress(&counter{o.bounded(in), &f.done}, in.path, codec.Compression(f.config.Compression))
 	source.Stream = o.stream
 	var err error
 	if o.Reader, err = codec.NewReader(source, f.options(in)); err != nil {
@@ -156,6 +156,16 @@ func (f *File) open(in input) (*opened, error) {
 		return nil, pipeline.Fatal("source", err)
 	}
 	return o, nil
+}
+
+// bounded are the bytes that were there when the input was looked at: what is added
+// while it is read may be half a row. Some systems have files that say that they are
+// empty, and are not.
+func (o *opened) bounded(in input) io.Reader {
+	if !in.regular || in.size == 0 {
+		return o.raw
+	}
+	return io.NewSectionReader(o.file, 0, in.size)
 }
 
 // skipTo goes on with the row at a place.

@@ -79,7 +79,8 @@ func (c RangeConfig) rows() uint64 {
 	}
 }
 
-// Range is the source "range": a counter.
+// Range is the source "range": a counter. A run that goes on counts from the start again
+// and leaves out what had ended.
 type Range struct {
 	from, step int64
 	last       uint64 // the index of the last row

@@ -50,20 +50,27 @@ func samples(size int64) []int64 {
 
 // Identify says what the files are known by: names, sizes, and a hash of samples. "" if
 // one of them is no plain file.
+//
+// Records reads what was there then: what is added meanwhile is for another run, which
+// will find that the files have grown.
 func (f *File) Identify(ctx context.Context) (string, error) {
-	ids, err := f.identities(ctx)
+	files, err := f.files()
+	if err != nil {
+		return "", err
+	}
+	ids, err := f.identities(ctx, files)
 	if err != nil || ids == nil {
 		return "", err
 	}
+	f.identified = files
 	text, err := json.Marshal(ids)
 	return string(text), err
 }
 
 // identities are those of all files; nil if one of them is no plain file.
-func (f *File) identities(ctx context.Context) ([]fileID, error) {
-	files, err := f.files()
-	if err != nil || slices.ContainsFunc(files, func(in input) bool { return !in.regular }) {
-		return nil, err
+func (f *File) identities(ctx context.Context, files []input) (_ []fileID, err error) {
+	if slices.ContainsFunc(files, func(in input) bool { return !in.regular }) {
+		return nil, nil
 	}
 	ids := make([]fileID, len(files))
 	for i, in := range files {
@@ -122,7 +129,11 @@ func hashSamples(file io.ReaderAt, size int64) (string, error) {
 // last one has more rows, or if others follow it. Everything else is an error: the rows
 // would not be what they were.
 func (f *File) Compare(ctx context.Context, was string) (pipeline.Change, error) {
-	after, err := f.identities(ctx)
+	files, err := f.files()
+	if err != nil {
+		return pipeline.Same, err
+	}
+	after, err := f.identities(ctx, files)
 	if err != nil {
 		return pipeline.Same, err
 	}

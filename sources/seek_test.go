@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -161,6 +162,41 @@ func TestWhatIsNoFileHasNoIdentity(t *testing.T) {
 		if _, err := file.Compare(t.Context(), was); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("compared with %q: got %v, want %q", was, err, want)
 		}
+	}
+}
+
+// TestWhatIsAddedMeanwhile has a file grow by half a row between all that is done, and a
+// new one come: this run reads what it has identified, and the next one the rest.
+func TestWhatIsAddedMeanwhile(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, map[string]string{"a.txt": "a\nb\n"})
+	config := sources.FileConfig{Path: []string{dir + "/*.txt"}}
+	source := newFile(t, config, pipeline.Env{})
+	was, err := source.Identify(t.Context())
+	must(t, err)
+	add(t, dir+"/a.txt", []byte("c\nhal"))
+	put(t, dir+"/b.txt", []byte("e\n"))
+	if change, err := source.Compare(t.Context(), was); err != nil || change != pipeline.Grown {
+		t.Errorf("got %v, %v", change, err)
+	}
+	var got []string
+	for r, err := range source.Records(t.Context()) {
+		must(t, err)
+		got = append(got, string(r.AppendJSON(nil)))
+		add(t, dir+"/a.txt", []byte("f"))
+	}
+	if want := []string{`{"text":"a"}`, `{"text":"b"}`}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if done, total := source.Progress(); done != 4 || total != 4 {
+		t.Errorf("%d of %d bytes", done, total)
+	}
+	next := newFile(t, config, pipeline.Env{})
+	if change, err := next.Compare(t.Context(), was); err != nil || change != pipeline.Grown {
+		t.Errorf("the next run: %v, %v", change, err)
+	}
+	if got := rows(t.Context(), next, dir); len(got) != 5 || !strings.Contains(got[3], "halff") {
+		t.Errorf("the next run: %q", got)
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 // Seq is a source of a program's own values: what seq yields, as records (see
 // [pipeline.Encode]); of a record a copy. An error that seq yields is the source's
 // own: it ends the run. A value that cannot be encoded ends it too. Where seq can be
-// ranged over once only, so can the source.
+// ranged over once only, so can the source. A run that goes on reads all values again
+// and leaves out those that had ended; the first ones must be the same then.
 func Seq[T any](seq iter.Seq2[T, error]) pipeline.Source { return seqSource[T]{seq} }
 
 type seqSource[T any] struct{ seq iter.Seq2[T, error] }
@@ -43,6 +44,9 @@ func encode[T any](v T) (*pipeline.Record, error) {
 	if own, ok := any(v).(*pipeline.Record); ok && own != nil {
 		r = own.Child()
 	}
+	if r != nil && r.Origin == (pipeline.Origin{}) {
+		r.Origin.Offset = -1 // it stood nowhere
+	}
 	return r, err
 }
 
@@ -58,7 +62,8 @@ func Slice[T any](values []T) pipeline.Source {
 }
 
 // Channel is a source of the values that arrive on a channel; the input ends when
-// the channel is closed. What is in the channel when the run stops stays there.
+// the channel is closed. What is in the channel when the run stops stays there. What was
+// received cannot be had again: a run can go on only if the program sends it all anew.
 func Channel[T any](values <-chan T) pipeline.Source { return channelSource[T]{values} }
 
 type channelSource[T any] struct{ values <-chan T }

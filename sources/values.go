@@ -28,7 +28,8 @@ func (c ValuesConfig) Validate() error {
 	return problems.Err()
 }
 
-// Values is the source "values": a few rows written into the pipeline.
+// Values is the source "values": a few rows written into the pipeline. A run that goes on
+// leaves out those that had ended.
 type Values struct {
 	rows []pipeline.Value
 	read atomic.Int64
