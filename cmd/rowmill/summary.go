@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // mostReasons is how many reasons of dead letters the summary has.
@@ -156,7 +157,7 @@ func stagesText(stages []engine.StageSummary) string {
 		}
 		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
 		say(w, "  %s\t%s\n", printable(s.Name), strings.Join(parts, ", "))
-		for _, more := range []string{timeText(s.Time), foundText(s)} {
+		for _, more := range append(endpointTexts(s.Endpoints), timeText(s.Time), foundText(s)) {
 			if more != "" {
 				say(w, "  \t%s\n", more)
 			}
@@ -167,6 +168,22 @@ func stagesText(stages []engine.StageSummary) string {
 		return ""
 	}
 	return "\n" + b.String()
+}
+
+// endpointTexts says how many requests went to each of several endpoints, and why one
+// got no more.
+func endpointTexts(endpoints []policy.EndpointState) []string {
+	var lines, shares []string
+	for _, e := range endpoints {
+		shares = append(shares, fmt.Sprintf("%s %s", humanize.Comma(e.Attempts), printable(e.Name)))
+		if e.Out != "" {
+			lines = append(lines, truncated(printable(e.Name+" was asked no more: "+e.Out), longestReason))
+		}
+	}
+	if len(shares) == 0 {
+		return nil
+	}
+	return append([]string{"asked: " + strings.Join(shares, ", ")}, lines...)
 }
 
 // hedged says how many requests were made beside a late one, "" if none was.

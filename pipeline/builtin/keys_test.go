@@ -252,6 +252,16 @@ var (
 		}
 		return strings.Join(out, ", ")
 	}}
+	// reached is how often each endpoint was asked.
+	reached = aspect{"endpoints", func(o observation) string {
+		var out []string
+		for _, s := range o.summary.Stages {
+			for _, e := range s.Endpoints {
+				out = append(out, fmt.Sprint(e.Attempts, " ", e.Name))
+			}
+		}
+		return strings.Join(out, ", ")
+	}}
 	kept  = aspect{"state", func(o observation) string { return o.summary.State }}
 	named = aspect{"name", func(o observation) string { return o.summary.Name }}
 	// asked is what the scripted components saw, in any order: what happens in the same

@@ -43,7 +43,39 @@ sink: {file: {path: DIR/out.jsonl}}
 		c.see = []aspect{output, takes(time.Second)}
 		return c
 	}
+	// spread has two endpoints, of which the key of the first is changed; the second is
+	// asked when that is wanted less, or cannot be.
+	spread := func(key, more string, values ...string) keyCase {
+		of := strings.TrimSuffix("{base_url: URL/v1, priority: 1, "+more, ", ") + "}"
+		c := asks("endpoints."+key, "model: m, base_url: URL/v3, prompt: '{{.q}}', endpoints: ["+of+", {base_url: URL/v2, priority: 2}]", values...)
+		c.yaml = strings.Replace(c.yaml, "retry:", "parallelism: 1, retry:", 1)
+		c.yaml = strings.Replace(c.yaml, "[{q: Why, p: What}, ", "[{q: Why}, {q: When}, {q: Where}, ", 1)
+		c.at = "stages.llm.llm.endpoints[0]." + key
+		c.see = []aspect{wire, output, dead, counts, failure, reached}
+		return c
+	}
+	weighed := spread("weight", "", "1", "3")
+	weighed.yaml = strings.Replace(weighed.yaml, "priority: 2", "priority: 1", 1)
+	full := answered(func(w http.ResponseWriter, _ string) {
+		time.Sleep(300 * time.Millisecond)
+		says(w, "It is", "stop")
+	}, spread("max_in_flight", "", "1", ""))
+	full.yaml = strings.Replace(full.yaml, "parallelism: 1,", "parallelism: 4,", 1)
+	full.see = []aspect{reached}
 	return []keyCase{
+		weighed, full,
+		spread("rate_limit.requests_per_minute", "", "off", "100"),
+		spread("rate_limit.tokens_per_minute", "", "off", "300"),
+		spread("provider", "api_key: sk-1234567", "openai", "azure"),
+		spread("model", "", "m", "n"),
+		spread("base_url", "", "URL/v1", "URL/v4"),
+		spread("api_key", "", "sk-1234567", "sk-7654321"),
+		spread("api_version", "provider: azure, api_key: sk-1234567", "", "2030-01-01"),
+		spread("deployment", "provider: azure, api_key: sk-1234567", "", "d"),
+		spread("organization", "", "", "org-1"),
+		spread("headers", "", "{X-Team: a}", "{X-Team: b}"),
+		spread("region", "", "eu-west", "us-east"),
+		spread("priority", "", "1", "3"),
 		// The interface of Anthropic differs in the preflight alone.
 		preflight(asks("provider", plain+", api_key: sk-1234567", "openai", "azure", "anthropic")),
 		asks("model", plain, "m", "n"),

@@ -73,6 +73,8 @@ type StageSnapshot struct {
 	Calls, Attempts, Retries, Refusals int64
 	// Hedges and HedgesWon are as in [StageSummary].
 	Hedges, HedgesWon int64
+	// Endpoints is how each stands, where it has several.
+	Endpoints []policy.EndpointState
 	// Paused is why nothing is sent, "" if something is.
 	Paused string
 	// PausedUntil is when the next probe is.
@@ -152,6 +154,8 @@ type StageSummary struct {
 	Usage map[string]int64 `json:"usage,omitempty"`
 	// Time says where the time of its records went.
 	Time StageTime `json:"time"`
+	// Endpoints is how each stood at the end, where it has several.
+	Endpoints []policy.EndpointState `json:"endpoints,omitempty"`
 	// Limits are those by which its requests were paced at the end.
 	Limits []policy.FoundLimit `json:"limits,omitzero"`
 	// Concurrency is how many requests at once the other end was found to have use for, 0

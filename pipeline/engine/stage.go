@@ -100,6 +100,9 @@ func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 		if l, ok := step.Stage.(policy.Limited); ok {
 			settings.Limiter = r.limits.For(l.RateLimit())
 		}
+		if s, ok := step.Stage.(policy.Several); ok {
+			settings.Endpoints = r.limits.Equip(s.Endpoints())
+		}
 		n.policy = policy.New(settings)
 	}
 	n.most = int64(n.step.Parallelism)

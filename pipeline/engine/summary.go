@@ -48,7 +48,7 @@ func (n *stageNode) snapshot() StageSnapshot {
 	if n.policy != nil {
 		p := n.policy.Snapshot()
 		s.Attempts, s.Retries, s.Refusals, s.OnWire = p.Attempts, p.Retries, p.Refusals, p.InFlight
-		s.Hedges, s.HedgesWon = p.Hedges, p.HedgesWon
+		s.Hedges, s.HedgesWon, s.Endpoints = p.Hedges, p.HedgesWon, p.Endpoints
 		s.Paused, s.PausedUntil = p.Paused, p.PausedUntil
 		s.Limits, s.Time = p.Limits, n.flight.time(&p)
 		if p.SlotsFound {
@@ -92,7 +92,7 @@ func (n *stageNode) summary() StageSummary {
 		Name: s.Name, Calls: s.Calls, Attempts: s.Attempts, Retries: s.Retries, Refusals: s.Refusals,
 		Time: s.Time, Limits: s.Limits, Concurrency: s.Concurrency,
 	}
-	sum.Hedges, sum.HedgesWon = s.Hedges, s.HedgesWon
+	sum.Hedges, sum.HedgesWon, sum.Endpoints = s.Hedges, s.HedgesWon, s.Endpoints
 	sum.Usage = n.usage()
 	return sum
 }

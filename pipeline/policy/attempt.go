@@ -30,9 +30,25 @@ func (l *leg) run() {
 	t.call.attempts.Add(1)
 	l.err = l.bounded()
 	l.outcome = l.judge()
+	if l.err != nil && l.outcome == answered && fatal(l.err) {
+		l.expel()
+	}
 	opened, closed := t.stage.gate.settle(&l.waiter, l.outcome, l.err, l.everybody())
 	if opened || closed {
-		t.stage.announce(opened, l.err)
+		t.stage.announce(l.waiter.at, opened, l.err)
+	}
+}
+
+// expel has the endpoint of a request asked no more, if there is another.
+func (l *leg) expel() {
+	e, stage := l.waiter.at, l.turn.stage
+	first, ok := stage.gate.expel(e, l.err)
+	if !ok {
+		return
+	}
+	l.outcome = expelled
+	if first {
+		stage.log.Warn("an endpoint is asked no more", slog.String("stage", stage.settings.Name), slog.String("endpoint", e.name), slog.Any("error", l.err))
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	refused                  // it is too busy: neither
 	cancelled                // we did not let it finish
 	void                     // nothing: a panic of ours, an attempt that was not made
+	expelled                 // it is of no use, and there is another
 )
 
 // breaker says whether the other end is there. It is the circuit breaker of

@@ -10,6 +10,10 @@ import (
 // requests it gets at once, and how fast. All under the gate's lock, but for the
 // limiter, which others may share and which has its own.
 type endpoint struct {
+	place
+	hedge    pipeline.Hedge
+	lastErr  error // the last failure or refusal
+	attempts int64
 	breaker  breaker
 	slots    slots
 	limiter  *Limiter  // nil if nothing paces
@@ -17,19 +21,26 @@ type endpoint struct {
 	inFlight int
 }
 
-func (e *endpoint) setUp(s Settings) {
+func (e *endpoint) setUp(s Settings, o Endpoint) {
 	e.breaker.setUp(s.StepOptions)
-	e.limiter = s.Limiter
-	e.slots = newSlots(max(1, s.Parallelism), e.limiter != nil && e.limiter.wanted())
+	e.limiter, e.hedge = o.Limiter, s.Hedge
+	most := max(1, s.Parallelism)
+	if o.MaxInFlight > 0 {
+		most = min(most, o.MaxInFlight)
+	}
+	e.slots = newSlots(most, e.limiter != nil && e.limiter.wanted())
 }
 
 // admit lets w through, or says what it has to wait for, and until when; the zero
 // time if only an event can tell. All is asked before anything is taken.
 func (e *endpoint) admit(w *waiter, now time.Time) (why cause, until time.Time, ok bool) {
-	if until, ok := e.breaker.open(now); !ok {
+	if e.cooling.After(now) {
+		return retryAfter, e.cooling, false
+	}
+	if until, ok := e.breaker.open(now); !ok || w.hedge && !e.breaker.closed() { // one probe is enough
 		return away, until, false
 	}
-	if until, ok := e.slots.free(e.inFlight, now); !ok {
+	if until, ok := e.free(w, now); !ok {
 		return slot, until, false
 	}
 	if e.limiter != nil {
@@ -41,24 +52,19 @@ func (e *endpoint) admit(w *waiter, now time.Time) (why cause, until time.Time, 
 	return 0, time.Time{}, true
 }
 
-// admitHedge lets the second request of an attempt through, if it may go at once: a
-// few more than there are slots may be on the wire for it.
-func (e *endpoint) admitHedge(w *waiter, o pipeline.Hedge, now time.Time) bool {
-	if !e.breaker.closed() || e.cooling.After(now) || e.inFlight >= e.slots.now+spare(o, e.slots.now) {
-		return false
+// free reports whether there is a slot for w. The second request of an attempt may be
+// one of a few more than there are.
+func (e *endpoint) free(w *waiter, now time.Time) (until time.Time, ok bool) {
+	if w.hedge {
+		return time.Time{}, e.inFlight < e.slots.now+spare(e.hedge, e.slots.now)
 	}
-	if e.limiter != nil {
-		if _, ok := e.limiter.reserve(&w.reservation, w.ask, now); !ok {
-			return false
-		}
-	}
-	e.take(w, now)
-	return true
+	return e.slots.free(e.inFlight, now)
 }
 
 func (e *endpoint) take(w *waiter, now time.Time) {
-	w.pass = e.breaker.take()
+	w.at, w.pass = e, e.breaker.take()
 	e.inFlight++
+	e.attempts++
 	e.slots.take(now)
 	w.sent, w.level = now, e.inFlight
 }
@@ -67,6 +73,7 @@ func (e *endpoint) take(w *waiter, now time.Time) {
 func (e *endpoint) release(w *waiter) {
 	e.breaker.settle(w.pass, void)
 	e.inFlight--
+	e.attempts--
 	if e.limiter != nil {
 		e.limiter.refund(&w.reservation)
 	}
@@ -105,10 +112,9 @@ func (e *endpoint) paced() bool { return e.limiter != nil && e.limiter.paces() }
 // cool has everybody wait. A later cool-down never shortens an earlier one.
 func (e *endpoint) cool(until time.Time) { e.cooling = later(e.cooling, until) }
 
-// paused returns why nothing is sent, "" if something is, and until when. last is
-// the last failure or refusal.
-func (e *endpoint) paused(last error, now time.Time) (why string, until time.Time) {
-	_, code := pipeline.Classify(last)
+// paused returns why nothing is sent, "" if something is, and until when.
+func (e *endpoint) paused(now time.Time) (why string, until time.Time) {
+	_, code := pipeline.Classify(e.lastErr)
 	if again, ok := e.breaker.open(now); !e.breaker.closed() {
 		if ok || again.Before(e.cooling) {
 			again = e.cooling

@@ -20,14 +20,18 @@ type gate struct {
 	maxPause time.Duration
 	spread   time.Duration // the jitter on top of a cool-down
 
-	mu       sync.Mutex
-	endpoint endpoint
-	hedging  hedging
-	tickets  int64
-	resting  queue // the earliest first
-	ready    queue // the first come first
-	timer    *time.Timer
-	wake     time.Time // what the timer is set to; zero if it is not
+	most int // requests on the wire of all endpoints
+
+	mu        sync.Mutex
+	endpoints []endpoint // mostly one
+	choices   int64      // between several endpoints
+	turn      float64    // the virtual time of the last one
+	hedging   hedging
+	tickets   int64
+	resting   queue // the earliest first
+	ready     queue // the first come first
+	timer     *time.Timer
+	wake      time.Time // what the timer is set to; zero if it is not
 
 	trouble time.Time // since when there was nothing but pauses; zero if there are none
 	lastErr error     // the last failure or refusal
@@ -51,6 +55,8 @@ type waiter struct {
 	in       *queue     // where it stands; nil if it is not waiting
 	index    int
 
+	at          *endpoint // to which it was let through
+	shun        *endpoint // where the last attempt failed; another is better
 	pass        pass
 	reservation reservation
 	sent        time.Time
@@ -72,7 +78,7 @@ func (g *gate) enter(ctx context.Context, w *waiter) error {
 	}
 	now := time.Now()
 	g.ledger.book(now)
-	if g.clear(w) && g.pass(w, now) {
+	if g.clear(w, now) && g.pass(w, now) {
 		g.mu.Unlock()
 		return nil
 	}
@@ -94,13 +100,13 @@ func (g *gate) stopped(ctx context.Context) error {
 }
 
 // clear reports that nothing and nobody is before w.
-func (g *gate) clear(w *waiter) bool {
-	return w.rest.IsZero() && g.endpoint.cooling.IsZero() && len(g.ready.list) == 0
+func (g *gate) clear(w *waiter, now time.Time) bool {
+	return w.rest.IsZero() && len(g.ready.list) == 0 && g.cooling(now).IsZero()
 }
 
 func (g *gate) join(w *waiter, now time.Time) {
 	w.admitted = make(chan error, 1)
-	if w.spread = 0; !g.endpoint.paced() { // a pace spreads by itself, and loses no time
+	if w.spread = 0; !g.paced() { // a pace spreads by itself, and loses no time
 		w.spread = jitter(g.spread)
 	}
 	g.queue(w, now)
@@ -109,8 +115,8 @@ func (g *gate) join(w *waiter, now time.Time) {
 
 // queue puts w where it has to wait first.
 func (g *gate) queue(w *waiter, now time.Time) {
-	if until := g.endpoint.cooling.Add(w.spread); g.endpoint.cooling.After(now) && until.After(w.rest) {
-		w.rest, w.why = until, retryAfter
+	if cooling := g.cooling(now); !cooling.IsZero() && cooling.Add(w.spread).After(w.rest) {
+		w.rest, w.why = cooling.Add(w.spread), retryAfter
 	}
 	if w.rest.After(now) {
 		g.resting.push(w)
@@ -165,7 +171,7 @@ func (g *gate) leave(w *waiter) {
 			}
 		default: // taken by wait already
 		}
-		g.endpoint.release(w)
+		w.at.release(w)
 		g.count(w, -1)
 	} else {
 		g.dequeue(w)
@@ -182,7 +188,7 @@ func (g *gate) admit(now time.Time) {
 	g.wakeRested(now)
 	for len(g.ready.list) > 0 {
 		first := g.ready.list[0]
-		why, until, ok := g.endpoint.admit(first, now)
+		why, until, ok := g.choose(first, now)
 		if !ok {
 			g.ledger.why = why
 			g.arm(now, until)
@@ -203,8 +209,7 @@ func (g *gate) wakeRested(now time.Time) {
 		g.dequeue(w)
 		g.queue(w, now)
 	}
-	if !g.endpoint.cooling.After(now) {
-		g.endpoint.cooling = time.Time{}
+	if g.cooling(now).IsZero() {
 		return
 	}
 	for len(g.ready.list) > 0 {
@@ -216,7 +221,7 @@ func (g *gate) wakeRested(now time.Time) {
 
 // pass lets w through if it may go.
 func (g *gate) pass(w *waiter, now time.Time) bool {
-	_, _, ok := g.endpoint.admit(w, now)
+	_, _, ok := g.choose(w, now)
 	if ok {
 		g.count(w, 1)
 	}
@@ -243,22 +248,23 @@ func (g *gate) settle(w *waiter, o outcome, err error, cool time.Duration) (open
 	if !w.hedge {
 		g.ledger.onWire--
 	}
-	was := g.endpoint.breaker.closed()
-	current := g.endpoint.settle(w, o, err == nil, now)
-	is := g.endpoint.breaker.closed()
+	e := w.at
+	was := e.breaker.closed()
+	current := e.settle(w, o, err == nil, now)
+	is := e.breaker.closed()
 	opened, closed = was && !is, !was && is
 	switch {
 	case o == answered && current:
 		g.trouble = time.Time{}
 	case o == refused:
 		g.refusals++
-		g.suffer(err, true)
+		g.suffer(e, err, true)
 	case o == failed:
-		g.suffer(err, opened)
+		g.suffer(e, err, opened)
 	}
 	g.hedging.learn(w, o, err == nil, now)
 	if cool > 0 {
-		g.endpoint.cool(now.Add(cool))
+		e.cool(now.Add(cool))
 	}
 	if g.waiting() > 0 {
 		g.admit(now)
@@ -268,13 +274,13 @@ func (g *gate) settle(w *waiter, o outcome, err error, cool time.Duration) (open
 
 // observe takes in what an attempt on the wire learned.
 func (g *gate) observe(w *waiter, o Observation) {
-	if g.endpoint.limiter == nil {
+	if w.at.limiter == nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	g.endpoint.observe(w, o, now)
+	w.at.observe(w, o, now)
 	g.ledger.book(now)
 	if g.waiting() > 0 {
 		g.admit(now)
@@ -282,8 +288,8 @@ func (g *gate) observe(w *waiter, o Observation) {
 }
 
 // suffer notes a failure, and that there is trouble from now on, if there is.
-func (g *gate) suffer(err error, trouble bool) {
-	g.lastErr = err
+func (g *gate) suffer(e *endpoint, err error, trouble bool) {
+	g.lastErr, e.lastErr = err, err
 	if trouble && g.trouble.IsZero() {
 		g.trouble = time.Now()
 	}

@@ -88,7 +88,10 @@ func (g *gate) hedge(ctx context.Context, w *waiter) bool {
 	if len(g.ready.list) > 0 && g.ledger.why == limited { // those who wait for the limits come first
 		return false
 	}
-	if float64(g.hedges+1) > float64(h.options.AtMost)*float64(g.attempts+1) || !g.endpoint.admitHedge(w, h.options, now) {
+	if float64(g.hedges+1) > float64(h.options.AtMost)*float64(g.attempts+1) {
+		return false
+	}
+	if _, _, ok := g.choose(w, now); !ok {
 		return false
 	}
 	g.hedges++
@@ -170,12 +173,12 @@ func (r *race) begin(caller context.Context) *leg {
 		return nil
 	}
 	t := r.first.turn
-	second := &leg{turn: t, waiter: waiter{ask: t.waiter.ask, hedge: true}}
+	second := &leg{turn: t, waiter: waiter{ask: t.waiter.ask, shun: t.waiter.at, hedge: true}}
 	if !t.stage.gate.hedge(caller, &second.waiter) {
 		r.timer.Reset(max(r.late/patience, time.Millisecond))
 		return nil
 	}
-	second.attempt = Attempt{Number: t.attempt.Number + 1, leg: 1, gate: &t.stage.gate, waiter: &second.waiter}
+	second.attempt = Attempt{Number: t.attempt.Number + 1, Endpoint: second.waiter.at.index, leg: 1, gate: &t.stage.gate, waiter: &second.waiter}
 	second.ctx, r.drop = context.WithCancelCause(caller)
 	r.second = second
 	return second

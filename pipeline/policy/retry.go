@@ -69,6 +69,7 @@ func (t *turn) Apply(attempt func(failsafe.Execution[*turn]) *common.PolicyResul
 // once makes one attempt.
 func (t *turn) once() (*turn, error) {
 	t.attempt.Number++
+	t.attempt.Endpoint = t.waiter.at.index
 	t.won = 0
 	if t.waiter.late > 0 {
 		t.hedged()
@@ -84,7 +85,11 @@ func (t *turn) again(err error) bool {
 	if err == nil || t.verdict != nil {
 		return false
 	}
+	t.waiter.shun = t.waiter.at
 	switch t.outcome {
+	case expelled:
+		t.waiter.retry = false
+		return true
 	case refused:
 		return t.afterRefusal(err, known(err).RetryAfter)
 	case failed:
@@ -101,7 +106,8 @@ func (t *turn) afterRefusal(err error, after time.Duration) bool {
 	t.refusals++
 	t.waiter.retry = false
 	t.waiter.ask.refused++ // it may have been taken for too small
-	if t.waiter.paced {    // the pace spares the other end; who doubles on top of it is left behind
+	after = t.here(after)
+	if t.waiter.paced { // the pace spares the other end; who doubles on top of it is left behind
 		t.rest(after, 1)
 		return true
 	}
@@ -110,8 +116,11 @@ func (t *turn) afterRefusal(err error, after time.Duration) bool {
 }
 
 func (t *turn) afterFailure(err error, after time.Duration) bool {
-	if known(err).ForAll && t.tooLong(err, after) {
-		return false
+	if known(err).ForAll {
+		if t.tooLong(err, after) {
+			return false
+		}
+		after = t.here(after)
 	}
 	t.refusals, t.waiter.ask.refused = 0, 0
 	t.waiter.retry = true
@@ -149,12 +158,21 @@ func (t *turn) spent(err error, after time.Duration) error {
 // tooLong ends the run where everybody is asked to wait longer than a pause may last.
 func (t *turn) tooLong(err error, after time.Duration) bool {
 	limit := t.stage.settings.Breaker.MaxPause
-	if after <= limit {
+	if after <= limit || t.stage.gate.elsewhere(t.waiter.at, limit) {
 		return false
 	}
 	t.verdict = pipeline.Fatal("outage", fmt.Errorf("asked to wait %s, longer than max_pause (%s): %w",
 		pipeline.Duration(after), pipeline.Duration(limit), err))
 	return true
+}
+
+// here is how long a turn has to wait because everybody has to: not at all, if another
+// endpoint can be asked.
+func (t *turn) here(after time.Duration) time.Duration {
+	if after > 0 && t.stage.gate.elsewhere(t.waiter.at, 0) {
+		return 0
+	}
+	return after
 }
 
 // rest has the turn wait before its next attempt: what the other end asked for,
@@ -195,10 +213,14 @@ func (s *Stage) mayRetry() bool {
 const freeRetries = 100
 
 // announce logs that a pause has begun or ended.
-func (s *Stage) announce(opened bool, err error) {
+func (s *Stage) announce(e *endpoint, opened bool, err error) {
+	log := s.log.With(slog.String("stage", s.settings.Name))
+	if e.name != "" {
+		log = log.With(slog.String("endpoint", e.name))
+	}
 	if opened {
-		s.log.Warn("paused: the other end keeps failing", slog.String("stage", s.settings.Name), slog.Any("error", err))
+		log.Warn("paused: the other end keeps failing", slog.Any("error", err))
 		return
 	}
-	s.log.Info("the pause is over", slog.String("stage", s.settings.Name))
+	log.Info("the pause is over")
 }

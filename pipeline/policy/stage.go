@@ -22,6 +22,8 @@ type Settings struct {
 	// Limiter paces the requests, by the limits of the other end; stages that ask the
 	// same one share it. Nil paces nothing.
 	Limiter *Limiter
+	// Endpoints are what is asked, in place of Limiter, where there is a choice.
+	Endpoints []Endpoint
 	// Logger gets the stacks of panics and the pauses; nil discards.
 	Logger *slog.Logger
 	// Rows is how many rows the run has so far, for the retry budget; nil counts the
@@ -80,11 +82,7 @@ func New(s Settings) *Stage {
 	if stage.log == nil {
 		stage.log = slog.New(slog.DiscardHandler)
 	}
-	g := &stage.gate
-	g.stop, g.maxPause, g.spread = s.Stop, s.Breaker.MaxPause, s.Retry.Backoff
-	g.resting.less, g.ready.less = byRest, byTicket
-	g.endpoint.setUp(s)
-	g.hedging.setUp(s.StepOptions)
+	stage.gate.setUp(s)
 	return stage
 }
 
@@ -163,8 +161,10 @@ type Snapshot struct {
 	// else it is the stage's parallelism, or not known yet.
 	Slots      int
 	SlotsFound bool
-	// Limits are the limits by which requests are paced.
+	// Limits are the limits by which requests are paced, where one endpoint is asked.
 	Limits []FoundLimit
+	// Endpoints is how each stands, where there are several.
+	Endpoints []EndpointState
 }
 
 // Snapshot returns how the policies stand now.
@@ -176,16 +176,14 @@ func (s *Stage) Snapshot() Snapshot {
 	g.ledger.book(now)
 	shot := Snapshot{
 		Attempts: g.attempts, Retries: g.retries, Refusals: g.refusals, Hedges: g.hedges, HedgesWon: g.won,
-		InFlight: g.endpoint.inFlight, Waiting: g.waiting(),
+		InFlight: g.inFlight(), Waiting: g.waiting(),
 		Waits: Waits{
 			Backoff: g.ledger.waits[backoff], RetryAfter: g.ledger.waits[retryAfter], Breaker: g.ledger.waits[away],
 			Slot: g.ledger.waits[slot], Limiter: g.ledger.waits[limited],
 		},
-		OnWire: g.ledger.wire, Slots: g.endpoint.slots.now, SlotsFound: g.endpoint.slots.found(),
+		OnWire: g.ledger.wire,
 	}
-	if g.endpoint.limiter != nil {
-		shot.Limits = g.endpoint.limiter.found()
-	}
-	shot.Paused, shot.PausedUntil = g.endpoint.paused(g.lastErr, now)
+	g.found(&shot)
+	shot.Paused, shot.PausedUntil = g.paused(now)
 	return shot
 }

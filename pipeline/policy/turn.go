@@ -21,6 +21,8 @@ type Ask struct {
 type Attempt struct {
 	// Number counts the requests of the turn, from 1, refused ones included.
 	Number int
+	// Endpoint is which one is to be asked, counted from 0; see [Several].
+	Endpoint int
 
 	leg    int
 	gate   *gate // nil if nobody wants to know what is observed

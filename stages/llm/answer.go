@@ -110,28 +110,28 @@ func (c *count) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 }
 
 // judge returns the answer of an exchange, or why it is none.
-func (s *Stage) judge(x *exchange) (string, error) {
+func (to *endpoint) judge(x *exchange) (string, error) {
 	if x.status < 200 || x.status > 299 {
-		return "", s.refuse(parseFailure(x.status, x.answer), x.reply)
+		return "", to.refuse(parseFailure(x.status, x.answer), x.reply)
 	}
 	var c completion
-	if err := json.Unmarshal(x.answer, &c, s.lenient); err != nil {
-		return "", s.unreadable(x, err)
+	if err := json.Unmarshal(x.answer, &c, to.lenient); err != nil {
+		return "", to.unreadable(x, err)
 	}
 	x.usage = c.Usage
-	s.usage.add(c.Usage)
+	to.usage.add(c.Usage)
 	if isThere(c.Error) {
-		return "", s.refuse(parseFailure(x.status, x.answer), x.reply)
+		return "", to.refuse(parseFailure(x.status, x.answer), x.reply)
 	}
 	if len(c.Choices) == 0 {
-		return "", pipeline.Transient("no_choices", fmt.Errorf("%s answered %d without an answer: there are no choices in it", s.host, x.status))
+		return "", pipeline.Transient("no_choices", fmt.Errorf("%s answered %d without an answer: there are no choices in it", to.host, x.status))
 	}
 	first := &c.Choices[0]
 	if isThere(first.Error) {
 		wrapped := append(append([]byte(`{"error":`), first.Error...), '}')
-		return "", s.refuse(parseFailure(x.status, wrapped), x.reply)
+		return "", to.refuse(parseFailure(x.status, wrapped), x.reply)
 	}
-	return s.judgeChoice(first)
+	return to.judgeChoice(first)
 }
 
 // isThere tells an error from "error": null and the like.
@@ -146,25 +146,25 @@ func isThere(v jsontext.Value) bool {
 
 // judgeChoice decides whether a choice is an answer: a finish reason that is
 // accepted, and something in it.
-func (s *Stage) judgeChoice(c *choice) (string, error) {
+func (to *endpoint) judgeChoice(c *choice) (string, error) {
 	content, finish := string(c.Message.Content), string(c.FinishReason)
 	switch {
 	case c.Message.Refusal != "":
 		return "", unfinished("refusal", string(c.Message.Refusal), "the model refuses: %s", words([]byte(c.Message.Refusal)))
-	case slices.Contains(s.config.AcceptFinish, finish) && content != "":
+	case slices.Contains(to.config.AcceptFinish, finish) && content != "":
 		return content, nil
-	case slices.Contains(s.config.AcceptFinish, finish):
+	case slices.Contains(to.config.AcceptFinish, finish):
 		return "", unfinished("empty_answer", "", "the answer is empty (finish_reason %q)", finish)
 	}
 	switch finish {
 	case "length":
-		return "", unfinished("finish_length", content, "the answer was cut off (finish_reason length): raise %s, or put length into accept_finish", s.lengthKey())
+		return "", unfinished("finish_length", content, "the answer was cut off (finish_reason length): raise %s, or put length into accept_finish", to.lengthKey())
 	case "content_filter":
 		return "", unfinished("content_filter", content, "the provider's content filter withheld the answer (finish_reason content_filter)")
 	case "error", "abort", "insufficient_system_resource": // OpenRouter, vLLM, DeepSeek: it broke down half-way
-		return "", pipeline.Transient("finish_"+finish, fmt.Errorf("%s broke off the answer (finish_reason %s)", s.host, finish))
+		return "", pipeline.Transient("finish_"+finish, fmt.Errorf("%s broke off the answer (finish_reason %s)", to.host, finish))
 	default:
-		return "", unfinished("finish_"+codeName(finish), content, "finish_reason is %q; accept_finish takes %s", finish, strings.Join(s.config.AcceptFinish, ", "))
+		return "", unfinished("finish_"+codeName(finish), content, "finish_reason is %q; accept_finish takes %s", finish, strings.Join(to.config.AcceptFinish, ", "))
 	}
 }
 
@@ -174,8 +174,8 @@ func unfinished(code, answer, format string, args ...any) error {
 }
 
 // lengthKey is the key that bounds the answer.
-func (s *Stage) lengthKey() string {
-	if s.config.MaxCompletionTokens > 0 {
+func (to *endpoint) lengthKey() string {
+	if to.config.MaxCompletionTokens > 0 {
 		return "max_completion_tokens"
 	}
 	return "max_tokens"
@@ -183,7 +183,7 @@ func (s *Stage) lengthKey() string {
 
 // unreadable makes the error of a 200 whose body is not an answer: cut short, an
 // HTML page, or nothing.
-func (s *Stage) unreadable(x *exchange, err error) error {
+func (to *endpoint) unreadable(x *exchange, err error) error {
 	code, what := "not_json", "something that is no answer"
 	switch {
 	case len(strings.TrimSpace(string(x.answer[:min(len(x.answer), 64)]))) == 0:
@@ -192,6 +192,6 @@ func (s *Stage) unreadable(x *exchange, err error) error {
 		code, what = "cut_short", "with JSON that ends in the middle"
 	}
 	shown := words(pageTitle(x.answer[:min(len(x.answer), mostErrorBody)]))
-	text := fmt.Sprintf("%s answered %d %s %s: %s", s.host, x.status, http.StatusText(x.status), what, shown)
-	return pipeline.Transient(code, errors.New(s.hide(strings.TrimSuffix(text, ": "))))
+	text := fmt.Sprintf("%s answered %d %s %s: %s", to.host, x.status, http.StatusText(x.status), what, shown)
+	return pipeline.Transient(code, errors.New(to.hide(strings.TrimSuffix(text, ": "))))
 }

@@ -65,6 +65,13 @@ type Config struct {
 	// anyway, so that Authorization can stand here in place of api_key. Defaults to
 	// none.
 	Headers map[string]pipeline.Secret `yaml:"headers"`
+	// Several endpoints for the same question, in place of one: requests are spread over
+	// those with the lowest priority number by weight and by how busy they are, and go to
+	// the others when those fail, are full, or ask to wait. Each says what is different
+	// of it and has the rest from the keys above, and has a rate limit and a breaker of
+	// its own. One with a bad key or a spent quota is asked no more, with a warning.
+	// Defaults to none.
+	Endpoints []EndpointConfig `yaml:"endpoints"`
 	// A template for the system message, which comes first. Defaults to none.
 	System string `yaml:"system" rowmill:"template"`
 	// A template for the user's message: {{.body}} is the field body, {{field "Best
@@ -137,7 +144,7 @@ func Spec() pipeline.Spec {
 		Name:     "llm",
 		Summary:  "asks a language model about every row",
 		Code:     code,
-		MoreCode: []string{simulator.Code},
+		MoreCode: []string{simulator.Code, endpointCode},
 		Workload: pipeline.Waits,
 		Costs:    true,
 		Example: `llm:
@@ -190,12 +197,11 @@ func (c Config) withDefaults() Config {
 // Validate returns the mistakes that show without the environment and without
 // the rows, as [pipeline.Problems].
 func (c Config) Validate() error {
-	c = c.withDefaults()
 	var p pipeline.Problems
-	c.checkProvider(&p)
+	c.checkEndpoints(&p)
+	c = c.withDefaults()
 	c.checkPrompt(&p)
 	c.checkNumbers(&p)
-	c.checkHeaders(&p)
 	c.checkExtra(&p)
 	return p.Err()
 }
@@ -228,12 +234,6 @@ func (c Config) checkProvider(p *pipeline.Problems) {
 
 // checkMisplaced finds keys that do nothing with this provider.
 func (c Config) checkMisplaced(p *pipeline.Problems) {
-	if c.Simulator != nil && c.Provider != ProviderSimulator {
-		p.Addf("simulator", "does nothing without provider: simulator")
-	}
-	if c.Simulator != nil {
-		addBelow(p, "simulator", c.Simulator.Validate())
-	}
 	if c.Deployment != "" && c.Provider != ProviderAzure {
 		p.Addf("deployment", "does nothing without provider: azure")
 	}
@@ -315,14 +315,18 @@ func (c Config) checkNumbers(p *pipeline.Problems) {
 	if c.MaxCompletionTokens < 0 {
 		p.Addf("max_completion_tokens", "%d is out of range; choose a number from 1, or 0 for none", c.MaxCompletionTokens)
 	}
-	if c.RateLimit.RequestsPerMinute < policy.Off {
-		p.Addf("rate_limit.requests_per_minute", "%d is out of range; choose auto, off, or a number from 1", int64(c.RateLimit.RequestsPerMinute))
-	}
-	if c.RateLimit.TokensPerMinute < policy.Off {
-		p.Addf("rate_limit.tokens_per_minute", "%d is out of range; choose auto, off, or a number from 1", int64(c.RateLimit.TokensPerMinute))
-	}
+	c.RateLimit.check(p)
 	if c.MaxAnswer < 0 {
 		p.Addf("max_answer", "%d is out of range; choose a size like 16MiB", c.MaxAnswer)
+	}
+}
+
+func (r RateLimit) check(p *pipeline.Problems) {
+	if r.RequestsPerMinute < policy.Off {
+		p.Addf("rate_limit.requests_per_minute", "%d is out of range; choose auto, off, or a number from 1", int64(r.RequestsPerMinute))
+	}
+	if r.TokensPerMinute < policy.Off {
+		p.Addf("rate_limit.tokens_per_minute", "%d is out of range; choose auto, off, or a number from 1", int64(r.TokensPerMinute))
 	}
 }
 

@@ -46,7 +46,11 @@ func TestEveryKeyMatters(t *testing.T) {
 		"accept_finish":         {func(c *llm.Config) { c.AcceptFinish = []string{"length"} }, func(*llm.Config) {}},
 		"max_answer":            {func(c *llm.Config) { c.MaxAnswer = 10 }, func(*llm.Config) {}},
 		"rate_limit":            {func(c *llm.Config) { c.RateLimit.RequestsPerMinute = 60 }, func(c *llm.Config) { c.RateLimit.TokensPerMinute = policy.Off }},
-		"extra":                 {func(c *llm.Config) { c.Extra = map[string]any{"reasoning_effort": "low"} }, func(*llm.Config) {}},
+		"endpoints": {
+			func(c *llm.Config) { c.Endpoints = []llm.EndpointConfig{{Model: "a"}} },
+			func(c *llm.Config) { c.Endpoints = []llm.EndpointConfig{{Model: "b"}} },
+		},
+		"extra": {func(c *llm.Config) { c.Extra = map[string]any{"reasoning_effort": "low"} }, func(*llm.Config) {}},
 		"simulator": {
 			func(c *llm.Config) { c.Provider, c.BaseURL, c.Simulator = "simulator", "", &simulator.Options{Seed: 1} },
 			func(c *llm.Config) { c.Provider, c.BaseURL, c.Simulator = "simulator", "", &simulator.Options{Seed: 2} },
@@ -117,6 +121,23 @@ func TestMistakesInConfig(t *testing.T) {
 		{"none", func(*llm.Config) {}, nil},
 		{"nothing at all", func(c *llm.Config) { *c = llm.Config{} }, []string{"model: is missing", "prompt: is missing: write prompt, or messages", "api_key: is missing: set OPENAI_API_KEY in the environment, or write api_key: ${NAME}"}},
 		{"provider", func(c *llm.Config) { c.Provider = "opena" }, []string{`provider: "opena" is not known; choose openai, azure, anthropic or simulator`}},
+		{"endpoints", func(c *llm.Config) {
+			c.BaseURL, c.Model = "", ""
+			c.Endpoints = []llm.EndpointConfig{
+				{BaseURL: "http://a/v1", Model: "m", Weight: -1, MaxInFlight: -1, RateLimit: llm.RateLimit{RequestsPerMinute: -2}},
+				{BaseURL: "b", Model: "m"},
+				{Provider: "azure", Model: "m"},
+				{Model: "m"},
+				{BaseURL: "http://a/v1"},
+				{Provider: "simulator", Model: "m", BaseURL: "http://a"},
+				{BaseURL: "http://a/v1", Model: "m", Headers: map[string]pipeline.Secret{"Host": "x"}},
+			}
+		}, []string{
+			"endpoints[0].weight: is -1; choose a number above 0", "endpoints[0].max_in_flight: is -1; choose a number from 1",
+			"endpoints[0].rate_limit.requests_per_minute: -2 is out of range",
+			`endpoints[1].base_url: "b" is not an address`, "endpoints[2].base_url: is missing; for azure", "endpoints[3].api_key: is missing: set OPENAI_API_KEY",
+			"endpoints[4].model: is missing", "endpoints[5].base_url: does nothing with provider: simulator", "endpoints[6].headers.Host: cannot be set",
+		}},
 		{"azure without an address", func(c *llm.Config) { c.Provider, c.BaseURL = "azure", "" }, []string{"base_url: is missing; for azure write https://NAME.openai.azure.com"}},
 		{"azure with too much of it", func(c *llm.Config) { c.Provider, c.BaseURL = "azure", "https://a.b/openai/deployments/x" }, []string{"base_url: leave out what follows the host"}},
 		{"azure without a key", func(c *llm.Config) { c.Provider, c.BaseURL = "azure", "https://a.openai.azure.com" }, []string{"api_key: is missing: set AZURE_OPENAI_API_KEY"}},

@@ -36,7 +36,7 @@ func Transport(s *Stage) *http.Transport { return s.transport }
 // Render returns the body of a row's request.
 func Render(t *testing.T, s *Stage, r *pipeline.Record) []byte {
 	t.Helper()
-	body, _, err := s.render(r)
+	body, _, err := s.render(r, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func NewTransport(connections int) *http.Transport {
 
 // Judge judges an answer.
 func Judge(s *Stage, status int, body string) (string, error) {
-	return s.judge(&exchange{status: status, answer: []byte(body), reply: http.Header{}})
+	return s.endpoints[0].judge(&exchange{status: status, answer: []byte(body), reply: http.Header{}})
 }
 
 // Silence makes a stage's requests ones to which nothing ever comes.
@@ -71,11 +71,11 @@ func AppendLimits(dst []policy.Limit, h http.Header, sent time.Time) []policy.Li
 // Estimate is the estimate of a record's prompt.
 func Estimate(t *testing.T, s *Stage, r *pipeline.Record) int {
 	t.Helper()
-	_, text, err := s.render(r)
+	_, text, err := s.render(r, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.density.estimate(s.request.messages, text)
+	return s.density.estimate(s.requests[0].messages, text)
 }
 
 // Dial makes a stage's connections.

@@ -308,7 +308,7 @@ func (f failure) text(host string) string {
 }
 
 // refuse makes the error of an answer that is a failure.
-func (s *Stage) refuse(f failure, reply http.Header) error {
+func (to *endpoint) refuse(f failure, reply http.Header) error {
 	class := f.class()
 	if _, certain := classOfCode(f.code); !certain {
 		class = overridden(class, reply.Get("X-Should-Retry"))
@@ -318,23 +318,23 @@ func (s *Stage) refuse(f failure, reply http.Header) error {
 		e.RetryAfter = retryAfter(reply, f.message, time.Now())
 		e.ForAll = f.status == http.StatusServiceUnavailable
 	}
-	text := f.text(s.host)
-	if hint := s.hint(f, reply); hint != "" {
+	text := f.text(to.host)
+	if hint := to.hint(f, reply); hint != "" {
 		text += " (" + hint + ")"
 	}
-	e.Err = errors.New(s.hide(text))
+	e.Err = errors.New(to.hide(text))
 	return e
 }
 
 // hint says what to do about the failures that the configuration is to blame for.
-func (s *Stage) hint(f failure, reply http.Header) string {
+func (to *endpoint) hint(f failure, reply http.Header) string {
 	switch status := f.meaning(); {
-	case status == http.StatusUnauthorized && s.key.origin == "":
+	case status == http.StatusUnauthorized && to.key.origin == "":
 		return "no key was sent: set api_key"
 	case status == http.StatusUnauthorized:
-		return "check " + s.key.origin
+		return "check " + to.key.origin
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
-		return "check model and base_url, which is " + s.baseURL
+		return "check model and base_url, which is " + to.baseURL
 	case status >= 300 && status < 400:
 		return "redirects are not followed, as the key would go along: set base_url to where it leads, " + plainURL(reply.Get("Location"))
 	default:

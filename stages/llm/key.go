@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -33,6 +34,21 @@ func keyOf(address string) string {
 	default:
 		return ""
 	}
+}
+
+// findKeys returns the keys of all endpoints.
+func (c Config) findKeys(env pipeline.Env, p *pipeline.Problems) []key {
+	var keys []key
+	for i, one := range c.all() {
+		var missing pipeline.Problems
+		keys = append(keys, findKey(one, env, &missing))
+		if len(c.Endpoints) == 0 {
+			*p = append(*p, missing...)
+		} else {
+			addBelow(p, fmt.Sprintf("endpoints[%d]", i), missing)
+		}
+	}
+	return keys
 }
 
 // findKey returns the key of the file, else that of the environment if the host is

@@ -151,7 +151,7 @@ func (x *exchange) observe() {
 // the address, the model, and a fingerprint of the key and of the organization and
 // project that it stands for. See [policy.Limited].
 func (s *Stage) RateLimit() (name string, limit policy.RateLimit) {
-	return s.scope, policy.RateLimit(s.config.RateLimit)
+	return s.endpoints[0].scope, policy.RateLimit(s.endpoints[0].config.RateLimit)
 }
 
 // scopeOf names what limits the stage. A simulator is each stage's own.

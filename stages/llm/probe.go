@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	json "github.com/go-json-experiment/json"
@@ -21,68 +22,87 @@ const (
 	longestList = 16 << 20
 )
 
-// Probe asks for the list of models, which costs nothing: the address, the key
-// and the model's name are tried. What has no such list, or does not show it to
-// this key, passes.
+// Probe asks every endpoint for the list of its models, which costs nothing: the
+// address, the key and the model's name are tried. What has no such list, or does not
+// show it to this key, passes. One of several endpoints that does not work is logged;
+// it is an error only if all do not.
 func (s *Stage) Probe(ctx context.Context) error {
+	errs := make([]error, len(s.endpoints))
+	var all sync.WaitGroup
+	for i, to := range s.endpoints {
+		all.Go(func() { errs[i] = to.probe(ctx) })
+	}
+	all.Wait()
+	if !slices.Contains(errs, nil) {
+		return errors.Join(errs...)
+	}
+	for i, err := range errs {
+		if err != nil {
+			s.log.Warn("an endpoint does not work; the others are asked", "endpoint", s.endpoints[i].name, "error", err)
+		}
+	}
+	return nil
+}
+
+func (to *endpoint) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	client, err := s.dial()
+	client, err := to.dial()
 	if err != nil {
 		return err
 	}
-	x := exchange{header: s.probeHeader(), limit: longestList}
+	x := exchange{header: to.probeHeader(), limit: longestList}
 	if _, err := client.ListModels(context.WithValue(ctx, exchangeKey{}, &x)); err != nil {
 		if errors.Is(err, errTooLong) {
 			return nil
 		}
-		return s.unreachable(err)
+		return to.unreachable(err)
 	}
-	return s.judgeModels(&x)
+	return to.judgeModels(&x)
 }
 
 // probeHeader returns the headers of the probe. Anthropic's list of models is not
 // part of its OpenAI-compatible endpoint and wants the key in its own way.
-func (s *Stage) probeHeader() http.Header {
-	if s.config.Provider != ProviderAnthropic {
-		return s.header
+func (to *endpoint) probeHeader() http.Header {
+	if to.config.Provider != ProviderAnthropic {
+		return to.header
 	}
-	h := s.header.Clone()
+	h := to.header.Clone()
 	if h.Get("Anthropic-Version") == "" {
 		h.Set("Anthropic-Version", "2023-06-01")
 	}
-	if s.key.value != "" {
-		h.Set("X-Api-Key", s.key.value)
+	if to.key.value != "" {
+		h.Set("X-Api-Key", to.key.value)
 		h["Authorization"] = nil // nothing is sent
 	}
 	return h
 }
 
 // unreachable is the error of a probe that got no answer.
-func (s *Stage) unreachable(err error) error {
+func (to *endpoint) unreachable(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("no answer within %v", probeTimeout)
 	}
 	return pipeline.Fatal("unreachable",
-		fmt.Errorf("cannot reach %s: %w; check base_url, and that a server runs there", s.baseURL, err))
+		fmt.Errorf("cannot reach %s: %w; check base_url, and that a server runs there", to.baseURL, err))
 }
 
-func (s *Stage) judgeModels(x *exchange) error {
+func (to *endpoint) judgeModels(x *exchange) error {
 	switch {
 	case x.status == http.StatusUnauthorized, x.status == http.StatusForbidden:
 		f := parseFailure(x.status, x.answer)
 		if mayNotList(f.message) {
 			return nil
 		}
-		return s.refuse(f, http.Header{})
+		return to.refuse(f, http.Header{})
 	case x.status >= 300 && x.status < 400:
-		return s.refuse(failure{status: x.status}, x.reply)
-	case x.status != http.StatusOK, s.config.Provider != ProviderOpenAI && s.config.Provider != ProviderSimulator:
+		return to.refuse(failure{status: x.status}, x.reply)
+	case x.status != http.StatusOK, to.config.Provider != ProviderOpenAI && to.config.Provider != ProviderSimulator:
 		// Azure lists models where deployments are asked for, Anthropic leaves out the
 		// names that stand for the latest of a family.
 		return nil
 	}
-	return s.checkModel(x.answer)
+	return to.checkModel(x.answer)
 }
 
 // mayNotList recognizes OpenAI's refusal of the list to a key that is restricted to
@@ -93,7 +113,7 @@ func mayNotList(message string) bool {
 }
 
 // checkModel looks the model up in a list of models.
-func (s *Stage) checkModel(body []byte) error {
+func (to *endpoint) checkModel(body []byte) error {
 	var list struct {
 		Data []struct {
 			ID      string `json:"id"`
@@ -101,17 +121,17 @@ func (s *Stage) checkModel(body []byte) error {
 		} `json:"data"`
 		HasMore bool `json:"has_more"`
 	}
-	if err := json.Unmarshal(body, &list, s.lenient); err != nil || len(list.Data) == 0 || list.HasMore {
+	if err := json.Unmarshal(body, &list, to.lenient); err != nil || len(list.Data) == 0 || list.HasMore {
 		return nil // a list in another form, or not the whole of it
 	}
 	names := make([]string, len(list.Data))
 	for i, m := range list.Data {
-		if takesAnyName(m.ID, m.OwnedBy) || sameModel(s.config.Model, m.ID) {
+		if takesAnyName(m.ID, m.OwnedBy) || sameModel(to.config.Model, m.ID) {
 			return nil
 		}
 		names[i] = m.ID
 	}
-	return pipeline.Fatal("model_not_found", errors.New(s.hide(fmt.Sprintf("%s has no model %q%s", s.host, s.config.Model, suggest(s.config.Model, names)))))
+	return pipeline.Fatal("model_not_found", errors.New(to.hide(fmt.Sprintf("%s has no model %q%s", to.host, to.config.Model, suggest(to.config.Model, names)))))
 }
 
 // takesAnyName recognizes servers that answer for every model name: llama.cpp, and

@@ -3,19 +3,12 @@ package llm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 
-	json "github.com/go-json-experiment/json"
 	openai "github.com/sashabaranov/go-openai"
 
-	"github.com/rowmill/rowmill/internal/simulator"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/policy"
 )
@@ -23,29 +16,18 @@ import (
 // Stage asks a model about every record and sets a field to the answer. It is
 // safe for concurrent use.
 type Stage struct {
-	config  Config
-	key     key
-	baseURL string // for messages; the simulator's is known once it runs
-	host    string // for messages
-	header  http.Header
-	secrets []string // what appears in no message
-	request *request
-	lenient json.Options
-	scope   string // of its rate limit
-	density density
-	log     *slog.Logger
+	config    Config
+	endpoints []*endpoint // mostly one
+	requests  []*request  // one for each model
+	density   density
+	log       *slog.Logger
 
 	deadlines pipeline.Deadlines
 
 	transport *http.Transport
-	client    atomic.Pointer[openai.Client]
 	buffers   sync.Pool
 	usage     tally
 	warned    sync.Once
-
-	starting  sync.Mutex // guards what follows
-	simulator *simulator.Server
-	closed    bool
 }
 
 var (
@@ -58,6 +40,7 @@ var (
 	_ pipeline.Accountant = (*Stage)(nil)
 	_ pipeline.Deadliner  = (*Stage)(nil)
 	_ policy.Limited      = (*Stage)(nil)
+	_ policy.Several      = (*Stage)(nil)
 )
 
 // New makes the stage. It talks to nobody. The error is [pipeline.Problems]; a
@@ -65,96 +48,42 @@ var (
 func New(c Config, env pipeline.Env) (*Stage, error) {
 	var problems pipeline.Problems
 	addBelow(&problems, "", c.Validate())
+	keys, all := c.findKeys(env, &problems), c.all()
 	c = c.withDefaults()
 	messages, mistakes := compile(c, env.Shape)
 	problems = append(problems, mistakes...)
-	k := findKey(c, env, &problems)
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
-	q, err := newRequest(c, messages)
-	if err != nil {
-		return nil, pipeline.Problems{{Err: err}}
-	}
-	s := &Stage{
-		config: c, key: k, request: q, lenient: lenient(), scope: scopeOf(c, k), log: env.Log(), transport: newTransport(),
-	}
+	s := &Stage{config: c, log: env.Log(), transport: newTransport()}
 	s.buffers.New = func() any { return new(buffers) }
-	s.setHeaders()
-	if c.Provider != ProviderSimulator {
-		s.connect(c.BaseURL)
+	for i, one := range all {
+		to := &endpoint{config: one, key: keys[i], scope: scopeOf(one, keys[i]), lenient: lenient(), transport: s.transport, usage: &s.usage}
+		if err := s.add(to, messages); err != nil {
+			return nil, pipeline.Problems{{Err: err}}
+		}
 	}
+	s.name()
 	return s, nil
 }
 
-// setHeaders makes the headers that go on top of go-openai's.
-func (s *Stage) setHeaders() {
-	s.header = http.Header{"User-Agent": {"rowmill"}}
-	s.secrets = append(s.secrets, s.key.value)
-	for name, value := range s.config.Headers {
-		s.header[http.CanonicalHeaderKey(name)] = []string{value.Reveal()}
-		s.secrets = append(s.secrets, value.Reveal())
-		s.secrets = append(s.secrets, strings.Fields(value.Reveal())...) // the token behind "Bearer"
+// add adds an endpoint. Those with the same model share their requests.
+func (s *Stage) add(to *endpoint, messages []message) error {
+	to.setHeaders()
+	if to.config.Provider != ProviderSimulator {
+		to.connect(to.config.BaseURL)
 	}
-	s.secrets = slices.DeleteFunc(s.secrets, func(v string) bool { return len(v) < shortestSecret })
-	// The longest first, so that one inside another leaves nothing of that.
-	slices.SortFunc(s.secrets, func(a, b string) int { return len(b) - len(a) })
-}
-
-// shortestSecret keeps words like "true" in a header, or a key of "none" for a
-// local server, from being taken out of messages.
-const shortestSecret = 6
-
-// hide takes the secrets out of a message: some servers quote the key they refuse.
-func (s *Stage) hide(text string) string {
-	for _, secret := range s.secrets {
-		text = strings.ReplaceAll(text, secret, "[redacted]")
+	s.endpoints = append(s.endpoints, to)
+	for i, before := range s.endpoints {
+		if before != to && before.config.Model == to.config.Model {
+			to.request = s.endpoints[i].request
+			return nil
+		}
 	}
-	return text
-}
-
-// connect makes go-openai's client for an address.
-func (s *Stage) connect(baseURL string) {
-	c := openai.DefaultConfig(s.key.value)
-	if s.config.Provider == ProviderAzure {
-		c = openai.DefaultAzureConfig(s.key.value, baseURL)
-		c.AzureModelMapperFunc = func(string) string { return url.PathEscape(s.config.Deployment) }
-	}
-	c.BaseURL = baseURL
-	c.APIVersion = s.config.APIVersion
-	c.OrgID = s.config.Organization
-	c.HTTPClient = &carrier{transport: s.transport}
-	s.baseURL = baseURL
-	if u, err := url.Parse(baseURL); err == nil {
-		s.host = u.Host
-	}
-	s.client.Store(openai.NewClientWithConfig(c))
-}
-
-// dial returns go-openai's client; the first call starts the simulator, if it is one.
-func (s *Stage) dial() (*openai.Client, error) {
-	if c := s.client.Load(); c != nil {
-		return c, nil
-	}
-	s.starting.Lock()
-	defer s.starting.Unlock()
-	if c := s.client.Load(); c != nil {
-		return c, nil
-	}
-	if s.closed {
-		return nil, pipeline.Fatal("closed", errors.New("the stage is closed"))
-	}
-	var o simulator.Options
-	if s.config.Simulator != nil {
-		o = *s.config.Simulator
-	}
-	s.simulator = simulator.New(o)
-	address, err := s.simulator.Start("127.0.0.1:0")
-	if err != nil {
-		return nil, pipeline.Fatal("simulator", fmt.Errorf("start the simulator: %w", err))
-	}
-	s.connect(address)
-	return s.client.Load(), nil
+	q, err := newRequest(to.config, messages)
+	to.request = len(s.requests)
+	s.requests = append(s.requests, q)
+	return err
 }
 
 // TakesTurns marks the stage as one that puts its turns under the policies itself.
@@ -183,25 +112,26 @@ func (s *Stage) Rehearse(r *pipeline.Record) error {
 			s.log.Warn("the rows have the field of the answer already; it is replaced", "output", s.config.Output)
 		})
 	}
-	_, _, err := s.render(r)
+	_, _, err := s.render(r, 0)
 	return err
 }
 
 // Process asks the model about r and sets the field of the answer. The prompt is
 // rendered once; each attempt sends the same bytes.
 func (s *Stage) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
-	body, text, err := s.render(r)
+	bodies, text, err := s.bodies(r)
 	if err != nil {
 		return nil, err
 	}
 	ask := policy.Ask{
-		InputTokens:  s.density.estimate(s.request.messages, text),
+		InputTokens:  s.density.estimate(s.requests[0].messages, text),
 		OutputTokens: max(s.config.MaxTokens, s.config.MaxCompletionTokens),
 		Hedge:        true, // all that two requests of a row share is its body, and that is only read
 	}
 	answer, err := policy.Turn(ctx, ask, func(ctx context.Context, a *policy.Attempt) (string, error) {
-		x := exchange{body: body, header: s.header, limit: int64(s.config.MaxAnswer), attempt: a}
-		answer, err := s.send(ctx, &x)
+		to := s.endpoints[a.Endpoint]
+		x := exchange{body: bodies[to.request], header: to.header, limit: int64(s.config.MaxAnswer), attempt: a}
+		answer, err := s.send(ctx, to, &x)
 		s.learn(&x, text)
 		return answer, err
 	})
@@ -219,20 +149,33 @@ func (s *Stage) learn(x *exchange, text int) {
 	if o.InputTokens > 0 || o.OutputTokens > 0 {
 		x.attempt.Observe(o)
 	}
-	s.density.learn(s.request.messages, text, o.InputTokens)
+	s.density.learn(s.requests[0].messages, text, o.InputTokens)
 }
 
-// render returns the body of a row's request, and how many bytes of text are in its
-// messages.
-func (s *Stage) render(r *pipeline.Record) (body []byte, text int, err error) {
+// bodies returns the bodies of a row's requests, one for each model, and how many bytes
+// of text are in their messages. All are made at once: two requests of a row may be on
+// their way together, and a record is not for two to read.
+func (s *Stage) bodies(r *pipeline.Record) (bodies [][]byte, text int, err error) {
+	bodies = make([][]byte, len(s.requests))
+	for i := range s.requests {
+		if bodies[i], text, err = s.render(r, i); err != nil {
+			return nil, 0, err
+		}
+	}
+	return bodies, text, nil
+}
+
+// render returns the body of a row's request to a model, and how many bytes of text are
+// in its messages.
+func (s *Stage) render(r *pipeline.Record, model int) (body []byte, text int, err error) {
 	b := s.buffers.Get().(*buffers)
 	defer func() { s.buffers.Put(b.trim()) }()
-	return s.request.render(r, b)
+	return s.requests[model].render(r, b)
 }
 
 // send makes one attempt and returns the answer.
-func (s *Stage) send(ctx context.Context, x *exchange) (string, error) {
-	client, err := s.dial()
+func (s *Stage) send(ctx context.Context, to *endpoint, x *exchange) (string, error) {
+	client, err := to.dial()
 	if err != nil {
 		return "", err
 	}
@@ -245,22 +188,17 @@ func (s *Stage) send(ctx context.Context, x *exchange) (string, error) {
 	_, err = client.CreateChatCompletion(context.WithValue(ctx, exchangeKey{}, x), openai.ChatCompletionRequest{})
 	b.answer = x.answer
 	if err != nil {
-		return "", s.lost(ctx, x, err)
+		return "", to.lost(ctx, x, err)
 	}
-	return s.judge(x)
+	return to.judge(x)
 }
 
-// Close closes the connections, and the simulator if it runs.
+// Close closes the connections, and the simulators that run.
 func (s *Stage) Close() error {
-	s.starting.Lock()
-	defer s.starting.Unlock()
-	s.closed = true
 	s.transport.CloseIdleConnections()
-	if s.simulator == nil {
-		return nil
+	var errs []error
+	for _, to := range s.endpoints {
+		errs = append(errs, to.close())
 	}
-	server := s.simulator
-	s.simulator = nil
-	s.client.Store(nil)
-	return server.Close()
+	return errors.Join(errs...)
 }
