@@ -29,6 +29,7 @@ type trial struct {
 	perMinute         policy.Rate // of requests; 0 for no limiter
 	slots             int
 	hedge             bool
+	ends              int           // how many endpoints
 	stop, cancel      time.Duration // 0 for never
 	rows              [][]step
 }
@@ -52,6 +53,7 @@ func drawTrial(t *rapid.T) trial {
 		perMinute: rapid.SampledFrom([]policy.Rate{0, 30, 600, 6000}).Draw(t, "requests a minute"),
 		slots:     rapid.IntRange(1, 40).Draw(t, "slots"),
 		hedge:     rapid.Bool().Draw(t, "hedge"),
+		ends:      rapid.IntRange(1, 3).Draw(t, "endpoints"),
 		stop:      max(0, millis(60000).Draw(t, "stop")-30*time.Second),
 		cancel:    max(0, millis(90000).Draw(t, "cancel")-45*time.Second),
 		rows:      rapid.SliceOfN(rapid.SliceOfN(one, 0, 12), 1, 60).Draw(t, "rows"),
@@ -119,6 +121,9 @@ func (tr trial) run(ctx context.Context) error {
 		}
 		if tr.perMinute > 0 {
 			s.Limiter = policy.NewLimiter(policy.RateLimit{RequestsPerMinute: tr.perMinute})
+		}
+		for i := range tr.ends * min(1, tr.ends-1) { // none where there is but one
+			s.Endpoints = append(s.Endpoints, policy.Endpoint{Limiter: s.Limiter, Weight: float64(i), Priority: i % 2, MaxInFlight: i * tr.slots / 2})
 		}
 	})
 	ctx, cancel := context.WithCancel(ctx)
