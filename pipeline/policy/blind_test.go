@@ -208,3 +208,36 @@ func TestFailuresAsUsualDoNotHinder(t *testing.T) {
 		}
 	})
 }
+
+// TestFastFailuresTakeNoSlots has a server that works on all it is asked for, then
+// fails at once for a while, then works again.
+func TestFastFailuresTakeNoSlots(t *testing.T) {
+	t.Parallel()
+	for _, breaker := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			var fewer atomic.Int64 // requests made when there were fewer slots
+			s := setup(parallelism(64), auto, attempts(1000), func(s *policy.Settings) {
+				s.Retry.RunBudget, s.Breaker.Off = 1000, !breaker
+			})
+			errs := workers(t.Context(), s, 64, 4000, func(int) func(context.Context, *policy.Attempt) (string, error) {
+				return func(context.Context, *policy.Attempt) (string, error) {
+					if d := time.Since(start); d > 20*time.Second && d < 30*time.Second {
+						return "", errDown
+					}
+					if time.Since(start) > 20*time.Second && s.Snapshot().Slots < 64 {
+						fewer.Add(1)
+					}
+					time.Sleep(time.Second)
+					return "", nil
+				}
+			})
+			if err := errors.Join(errs...); err != nil {
+				t.Fatal(err)
+			}
+			if n := fewer.Load(); n > 0 {
+				t.Errorf("%d requests were made with fewer slots after failures, want all 64 slots", n)
+			}
+		})
+	}
+}
