@@ -152,9 +152,13 @@ func (s *slots) limit(level int, now time.Time) {
 }
 
 // fail takes in that a request failed that was made at a time. If far more fail than
-// before there were so many, they were too many.
+// before there were so many, they were too many. But a fast failure tells nothing where
+// as many were fine once: the other end has broken down.
 func (s *slots) fail(made, now time.Time) {
 	if s.state == settled || made.Before(s.round.began) {
+		return
+	}
+	if fast := now.Sub(made).Seconds() < s.latency.value/2; fast && s.fine >= s.now {
 		return
 	}
 	r := &s.round
