@@ -87,8 +87,8 @@ func TestEveryPermitIsUsedOrGivenBack(t *testing.T) {
 			defer time.AfterFunc(ends, func() { close(stop) }).Stop()
 			taken := play(t.Context(), s, visits)
 			g := &s.gate
-			if spent := l.meters[Requests].spent; int64(spent) != taken || g.endpoint.inFlight != 0 || g.waiting() != 0 || g.ledger.onWire != 0 {
-				err = fmt.Errorf("the limiter counts %v of %d requests; %d on the wire, %d waiting, %d counted in flight", spent, taken, g.endpoint.inFlight, g.waiting(), g.ledger.onWire)
+			if spent := l.meters[Requests].spent; int64(spent) != taken || g.endpoints[0].inFlight != 0 || g.waiting() != 0 || g.ledger.onWire != 0 {
+				err = fmt.Errorf("the limiter counts %v of %d requests; %d on the wire, %d waiting, %d counted in flight", spent, taken, g.endpoints[0].inFlight, g.waiting(), g.ledger.onWire)
 			}
 		})
 		if err != nil {
