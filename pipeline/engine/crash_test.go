@@ -27,9 +27,6 @@ import (
 
 	"github.com/rowmill/rowmill/internal/fsys"
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/builtin"
-	"github.com/rowmill/rowmill/pipeline/engine"
-	"github.com/rowmill/rowmill/pipeline/load"
 )
 
 // These tests kill a process, with SIGKILL, while it runs a pipeline, again and again,
@@ -154,31 +151,6 @@ func (s doomedSink) Rewind(ctx context.Context, to pipeline.Position) error {
 	err := s.Sink.(pipeline.Rewinder).Rewind(ctx, to)
 	s.doom.at(pointRewound)
 	return err
-}
-
-// runDoomed runs a pipeline in this process, which may not see the end of it.
-func runDoomed(spec string) int {
-	path, where, _ := strings.Cut(spec, "|")
-	point, nth, _ := strings.Cut(where, ":")
-	d := &doom{point: point}
-	n, _ := strconv.Atoi(nth)
-	d.left.Store(int64(n))
-	registry, err := builtin.Registry()
-	if err == nil {
-		var p pipeline.Pipeline
-		if p, err = load.File(path, load.Options{Registry: registry}); err == nil {
-			p.Sink = doomedSink{p.Sink, d, pointWritten}
-			p.DeadLetter = doomedSink{p.DeadLetter, d, pointDead}
-			_, err = engine.Run(context.Background(), p, engine.Options{
-				State: filepath.Join(filepath.Dir(path), "state"),
-			}.On(doomedFS{fsys.OS{}, d}, 5*time.Millisecond))
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
 }
 
 // provider answers every prompt with the same, and counts.
@@ -313,8 +285,15 @@ func (c doomedCase) run(t *testing.T, kills int) {
 // process runs the pipeline in a process and reports whether that was killed.
 func (c doomedCase) process(t *testing.T, dir, point string, nth int, after time.Duration) (killed bool) {
 	t.Helper()
+	return doomed(t, dir, fmt.Sprintf("%s:%d", point, nth), after)
+}
+
+// doomed runs what is in a folder in a process and reports whether that was killed.
+func doomed(t *testing.T, dir, where string, after time.Duration) (killed bool) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s|%s:%d", doomedVariable, filepath.Join(dir, "p.yaml"), point, nth), "GORACE=atexit_sleep_ms=0")
+	spec := filepath.Join(dir, "p.yaml") + "|" + where
+	cmd.Env = append(os.Environ(), doomedVariable+"="+spec, "GORACE=atexit_sleep_ms=0")
 	var talk bytes.Buffer
 	cmd.Stderr = &talk
 	if err := cmd.Start(); err != nil {
@@ -329,7 +308,7 @@ func (c doomedCase) process(t *testing.T, dir, point string, nth int, after time
 		return false
 	}
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		t.Fatalf("killed at %q: %v: %s", point, err, talk.String())
+		t.Fatalf("killed at %q: %v: %s", where, err, talk.String())
 	}
 	return true
 }

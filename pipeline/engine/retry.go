@@ -30,6 +30,9 @@ type Retry struct {
 	Class string
 }
 
+// ErrNoDeadLetters is why there is nothing to be run again.
+var ErrNoDeadLetters = errors.New("there are no dead letters")
+
 // retryFolder is where the state of a retry is, within that of the run.
 const retryFolder = "retry"
 
@@ -74,7 +77,7 @@ func (a *retrying) start(ctx context.Context, p pipeline.Pipeline) (*Execution, 
 		}
 	}
 	if _, err := os.Stat(a.retry.DeadLetters); err != nil {
-		return nil, fmt.Errorf("there are no dead letters: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrNoDeadLetters, err)
 	}
 	if r, ok := p.Sink.(pipeline.Rewinder); !ok || DeliveryOf(p.Sink) == pipeline.NotKept {
 		return nil, errors.New("the sink cannot go on behind what is there")
