@@ -198,3 +198,39 @@ func TestPeerHangs(t *testing.T) {
 	}
 	t.Logf("%s, %d attempts, %d retries", took.Round(time.Millisecond), stage.Attempts, stage.Retries)
 }
+
+// TestTailOfStragglers: with hedging the 99.5th percentile comes in less than half the
+// time. It is a matter of time, and so not for a machine that is busy.
+func TestTailOfStragglers(t *testing.T) {
+	without, _, _ := stragglers(t, 1400)
+	with, stage, _ := stragglers(t, 1400, "hedge: {after: p95}")
+	if with*2 > without || stage.Hedges > 1400/20 {
+		t.Errorf("the 99.5th percentile is %v with hedging and %v without, want at most half: %d hedges", with, without, stage.Hedges)
+	}
+	t.Logf("the 99.5th percentile is %v with hedging and %v without; %d hedges", with, without, stage.Hedges)
+}
+
+// TestPeerEndpoints: of two ways to aimock one dies in the middle of a job. Every row is
+// answered by the other, and nothing is a dead letter.
+func TestPeerEndpoints(t *testing.T) {
+	chaos(t, `{"latencyMs":20}`)
+	url := through(t)
+	const rows = 3000
+	time.AfterFunc(700*time.Millisecond, func() {
+		response, err := http.Post(toxiproxy()+"/proxies/rowmill", "application/json", strings.NewReader(`{"enabled":false}`))
+		if err == nil {
+			_ = response.Body.Close()
+		}
+	})
+	summary, err := run(t, fmt.Sprintf(`
+source: {range: {from: 1, to: %d}}
+stages:
+  - llm: {model: gpt-4o, prompt: "{{.i}}", output: o, endpoints: [{base_url: %q}, {base_url: %q}]}
+    parallelism: 32
+sink: {discard: {}}
+`, rows, url, aimock()+"/v1"))
+	if err != nil || summary.Counts.Delivered != rows {
+		t.Fatal(summary.Counts, summary.Reasons, err)
+	}
+	t.Logf("%+v", summary.Stages[0])
+}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -171,14 +172,14 @@ func allKeys(t *testing.T) map[string]bool {
 // TestAKeyThatDoesNothingIsNoticed keeps the test above from passing for nothing.
 func TestAKeyThatDoesNothingIsNoticed(t *testing.T) {
 	t.Parallel()
-	counter := 0
+	var counter atomic.Int64
 	for want, c := range map[string]keyCase{
 		"make no difference": {
 			key: "stage filter: where", yaml: counting + `stages: [{filter: {where: 'true'}}]`, values: []string{"i > 0", "i < 9"},
 		},
 		"not the same every time": {
 			key: "stage: name", yaml: counting + `stages: [{scripted: {}}]`, values: []string{"a", "b"},
-			script: func(*call) error { counter++; return fmt.Errorf("failure %d", counter) },
+			script: func(*call) error { return fmt.Errorf("failure %d", counter.Add(1)) },
 		},
 		"does not show": {
 			key: "stage filter: where", yaml: counting + `stages: [{filter: {where: 'true'}}]`, values: []string{"i > 1", "i > 2"}, shows: `{"i":2}`,
