@@ -41,6 +41,9 @@ type Env struct {
 	// Stdin and Stdout are what the path "-" means; nil refuses it.
 	Stdin  io.Reader
 	Stdout io.Writer
+	// Shared is what the components have in common; nil shares nothing. Two stages that
+	// keep their answers in the same file need the same one.
+	Shared *Shared
 	// Shape is what is known of the records that reach the component.
 	Shape Shape
 }

@@ -90,7 +90,7 @@ where the rows come from, what is done with each, and where they go.
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(a.runCommand(), a.retryCommand(), a.validateCommand(), a.componentsCommand(), a.schemaCommand(), a.simulateCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.retryCommand(), a.validateCommand(), a.componentsCommand(), a.schemaCommand(), a.simulateCommand(), a.cacheCommand(), a.versionCommand())
 	return root
 }
 

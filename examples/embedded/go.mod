@@ -13,6 +13,8 @@ require (
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/reugn/go-streams v0.13.0 // indirect
 	github.com/sashabaranov/go-openai v1.43.0 // indirect
+	go.etcd.io/bbolt v1.5.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
 )
 
 replace github.com/rowmill/rowmill => ../..

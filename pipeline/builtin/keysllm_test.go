@@ -62,6 +62,13 @@ sink: {file: {path: DIR/out.jsonl}}
 	}, spread("max_in_flight", "", "1", ""))
 	full.yaml = strings.Replace(full.yaml, "parallelism: 1,", "parallelism: 4,", 1)
 	full.see = []aspect{reached}
+	// again asks the same twice, one after the other.
+	again := func(c keyCase) keyCase {
+		c.yaml = strings.Replace(c.yaml, "{q: How, p: Who}", "{q: Why, p: What}", 1)
+		c.yaml = strings.Replace(c.yaml, "retry:", "parallelism: 1, retry:", 1)
+		c.see = []aspect{wire}
+		return c
+	}
 	return []keyCase{
 		weighed, full,
 		spread("rate_limit.requests_per_minute", "", "off", "100"),
@@ -100,6 +107,9 @@ sink: {file: {path: DIR/out.jsonl}}
 		answered(long, asks("max_answer", plain, "16MiB", "1KiB")),
 		paced("requests_per_minute", plain, "off", "100"),
 		paced("tokens_per_minute", plain, "off", "300"),
+		again(asks("cache", plain, "false", "DIR/answers.db")),
+		asks("coalesce", plain, "false", "true"),
+		asks("cached", plain+", coalesce: true", "", "known"),
 		asks("extra", plain, "", "{reasoning_effort: low}", "{reasoning_effort: high}"),
 	}
 }

@@ -20,7 +20,7 @@ type Options struct {
 	Registry *pipeline.Registry
 	// Env is passed on to the components, each with its own Name and Shape. Its
 	// Getenv also answers for ${NAME}; a variable that is set to nothing counts as
-	// not set.
+	// not set. A nil Shared is one for this pipeline alone.
 	Env pipeline.Env
 	// Set are overrides of the form "path=value", such as
 	// "stages[1].llm.model=gpt-4.1" or "stages.label.parallelism=4": a stage is named
@@ -46,6 +46,9 @@ func File(path string, o Options) (pipeline.Pipeline, error) {
 func Bytes(name string, src []byte, o Options) (pipeline.Pipeline, error) {
 	if o.Registry == nil {
 		o.Registry = &pipeline.Registry{}
+	}
+	if o.Env.Shared == nil {
+		o.Env.Shared = new(pipeline.Shared)
 	}
 	l := &loader{file: name, o: o}
 	var p pipeline.Pipeline

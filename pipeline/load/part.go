@@ -193,6 +193,7 @@ func (l *loader) component(p part, env pipeline.Env) any {
 	var built any
 	if sound := err == nil && l.missing == missing; sound {
 		env.Logger, env.Getenv, env.Stdin, env.Stdout = l.o.Env.Logger, l.o.Env.Getenv, l.o.Env.Stdin, l.o.Env.Stdout
+		env.Shared = l.o.Env.Shared
 		built, err = p.spec.New(config, env)
 	} else {
 		defer l.compile(reflect.TypeOf(config), p.config, p.at, flags{})

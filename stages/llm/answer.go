@@ -131,6 +131,7 @@ func (to *endpoint) judge(x *exchange) (string, error) {
 		wrapped := append(append([]byte(`{"error":`), first.Error...), '}')
 		return "", to.refuse(parseFailure(x.status, wrapped), x.reply)
 	}
+	x.finish = string(first.FinishReason)
 	return to.judgeChoice(first)
 }
 

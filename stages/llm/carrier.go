@@ -32,6 +32,7 @@ type exchange struct {
 	reply  http.Header
 	answer []byte // what came back; appended to what the sender put here
 	usage  usage  // if there was an answer in it
+	finish string // the finish reason, likewise
 	limits [4]policy.Limit
 
 	empty http.Response // what go-openai gets; here because it lives as long

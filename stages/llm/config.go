@@ -110,6 +110,20 @@ type Config struct {
 	MaxAnswer pipeline.Size `yaml:"max_answer" rowmill:"tuning"`
 	// How much may be asked for in a minute. Defaults to what the provider allows.
 	RateLimit RateLimit `yaml:"rate_limit" rowmill:"tuning"`
+	// Keeps the answers in a file, so that a row that asks what was asked before, in
+	// this run or an earlier one, gets its answer at once and for nothing: true, for
+	// .rowmill/cache.db in the working directory; a path; or false. What is compared
+	// is all that shapes the answer: the address, the whole request and the headers,
+	// but not the key. Only answers that count (see accept_finish) are kept. Defaults
+	// to false.
+	Cache Cache `yaml:"cache"`
+	// Sends what several rows ask at the same time only once; all of them get the
+	// answer. If the request fails, each of them asks for itself. Defaults to false.
+	Coalesce bool `yaml:"coalesce"`
+	// With cache or coalesce, the field that says whether the answer came without a
+	// request of the row's own, and cost nothing: true or false. One that is there
+	// already is replaced. Defaults to the name of output with _cached behind it.
+	Cached string `yaml:"cached"`
 	// Further fields of the request, for instance reasoning_effort or
 	// response_format. Fields with a key of their own do not belong here. Defaults to
 	// none.
@@ -179,6 +193,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxAnswer == 0 {
 		c.MaxAnswer = d.MaxAnswer
 	}
+	if c.recalls() {
+		c.Cached = cmpOr(c.Cached, c.Output+"_cached")
+	}
 	switch c.Provider {
 	case ProviderOpenAI:
 		c.BaseURL = cmpOr(c.BaseURL, "https://api.openai.com/v1")
@@ -203,6 +220,7 @@ func (c Config) Validate() error {
 	c.checkPrompt(&p)
 	c.checkNumbers(&p)
 	c.checkExtra(&p)
+	c.checkCached(&p)
 	return p.Err()
 }
 
@@ -403,6 +421,15 @@ func (c Config) checkExtra(p *pipeline.Problems) {
 				p.Addf(key, "cannot be sent: %w", err)
 			}
 		}
+	}
+}
+
+func (c Config) checkCached(p *pipeline.Problems) {
+	switch {
+	case c.Cached != "" && !c.recalls():
+		p.Addf("cached", "does nothing without cache or coalesce")
+	case c.Cached == c.Output:
+		p.Addf("cached", "%s is the field of the answer already", c.Cached)
 	}
 }
 

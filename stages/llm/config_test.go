@@ -1,10 +1,12 @@
 package llm_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"math"
 	"net/http"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -21,6 +23,7 @@ import (
 func TestEveryKeyMatters(t *testing.T) {
 	t.Parallel()
 	type change = func(*llm.Config)
+	folder := t.TempDir()
 	azure := func(c *llm.Config) { c.Provider = "azure" }
 	cases := map[string][2]change{
 		"provider":              {func(c *llm.Config) { c.Provider = "openai" }, azure},
@@ -50,7 +53,10 @@ func TestEveryKeyMatters(t *testing.T) {
 			func(c *llm.Config) { c.Endpoints = []llm.EndpointConfig{{Model: "a"}} },
 			func(c *llm.Config) { c.Endpoints = []llm.EndpointConfig{{Model: "b"}} },
 		},
-		"extra": {func(c *llm.Config) { c.Extra = map[string]any{"reasoning_effort": "low"} }, func(*llm.Config) {}},
+		"cache":    {func(c *llm.Config) { c.Cache = llm.Cache(filepath.Join(folder, rand.Text())) }, func(*llm.Config) {}},
+		"coalesce": {func(c *llm.Config) { c.Coalesce = true }, func(*llm.Config) {}},
+		"cached":   {func(c *llm.Config) { c.Coalesce, c.Cached = true, "known" }, func(c *llm.Config) { c.Coalesce = true }},
+		"extra":    {func(c *llm.Config) { c.Extra = map[string]any{"reasoning_effort": "low"} }, func(*llm.Config) {}},
 		"simulator": {
 			func(c *llm.Config) { c.Provider, c.BaseURL, c.Simulator = "simulator", "", &simulator.Options{Seed: 1} },
 			func(c *llm.Config) { c.Provider, c.BaseURL, c.Simulator = "simulator", "", &simulator.Options{Seed: 2} },

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"testing"
 	"time"
 
@@ -81,4 +82,11 @@ func Estimate(t *testing.T, s *Stage, r *pipeline.Record) int {
 // Dial makes a stage's connections.
 func Dial(s *Stage, dial func(ctx context.Context, network, address string) (net.Conn, error)) {
 	s.transport.Proxy, s.transport.DialContext = nil, dial
+}
+
+// AwaitWaiting returns when n rows wait for the answer of another one.
+func AwaitWaiting(s *Stage, n int) {
+	for s.memory.flights.Waiting() < n {
+		runtime.Gosched()
+	}
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync"
 
 	openai "github.com/sashabaranov/go-openai"
 
+	"github.com/rowmill/rowmill/internal/cache"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/policy"
 )
@@ -20,6 +22,7 @@ type Stage struct {
 	endpoints []*endpoint // mostly one
 	requests  []*request  // one for each model
 	density   density
+	memory    memory
 	log       *slog.Logger
 
 	deadlines pipeline.Deadlines
@@ -56,6 +59,7 @@ func New(c Config, env pipeline.Env) (*Stage, error) {
 		return nil, err
 	}
 	s := &Stage{config: c, log: env.Log(), transport: newTransport()}
+	s.memory.files = pipeline.SharedOf[cache.Files](env.Shared)
 	s.buffers.New = func() any { return new(buffers) }
 	for i, one := range all {
 		to := &endpoint{config: one, key: keys[i], scope: scopeOf(one, keys[i]), lenient: lenient(), transport: s.transport, usage: &s.usage}
@@ -74,6 +78,7 @@ func (s *Stage) add(to *endpoint, messages []message) error {
 		to.connect(to.config.BaseURL)
 	}
 	s.endpoints = append(s.endpoints, to)
+	s.memory.identities = append(s.memory.identities, identityOf(to.config))
 	for i, before := range s.endpoints {
 		if before != to && before.config.Model == to.config.Model {
 			to.request = s.endpoints[i].request
@@ -100,9 +105,13 @@ func (s *Stage) Deadlines(d pipeline.Deadlines) {
 	}
 }
 
-// Shape adds the field of the answer.
+// Shape adds the field of the answer, and the one that says where it came from.
 func (s *Stage) Shape(in pipeline.Shape) pipeline.Shape {
-	return in.With(s.config.Output, pipeline.StringType)
+	out := in.With(s.config.Output, pipeline.StringType)
+	if s.config.recalls() {
+		out = out.With(s.config.Cached, pipeline.BoolType)
+	}
+	return out
 }
 
 // Rehearse renders the prompt of a record and sends nothing.
@@ -116,30 +125,38 @@ func (s *Stage) Rehearse(r *pipeline.Record) error {
 	return err
 }
 
-// Process asks the model about r and sets the field of the answer. The prompt is
-// rendered once; each attempt sends the same bytes.
+// Process asks the model about r, or remembers, and sets the field of the answer. The
+// prompt is rendered once; each attempt sends the same bytes.
 func (s *Stage) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
 	bodies, text, err := s.bodies(r)
 	if err != nil {
 		return nil, err
 	}
+	got, err := s.answer(ctx, bodies, text)
+	if err != nil {
+		return nil, err
+	}
+	r.Set(s.config.Output, pipeline.Text(got.text))
+	if s.config.recalls() {
+		r.Set(s.config.Cached, pipeline.RawJSON(strconv.FormatBool(got.free)))
+	}
+	return []*pipeline.Record{r}, nil
+}
+
+// turn asks the model, under the policies.
+func (s *Stage) turn(ctx context.Context, bodies [][]byte, text int) (reply, error) {
 	ask := policy.Ask{
 		InputTokens:  s.density.estimate(s.requests[0].messages, text),
 		OutputTokens: max(s.config.MaxTokens, s.config.MaxCompletionTokens),
 		Hedge:        true, // all that two requests of a row share is its body, and that is only read
 	}
-	answer, err := policy.Turn(ctx, ask, func(ctx context.Context, a *policy.Attempt) (string, error) {
+	return policy.Turn(ctx, ask, func(ctx context.Context, a *policy.Attempt) (reply, error) {
 		to := s.endpoints[a.Endpoint]
 		x := exchange{body: bodies[to.request], header: to.header, limit: int64(s.config.MaxAnswer), attempt: a}
 		answer, err := s.send(ctx, to, &x)
 		s.learn(&x, text)
-		return answer, err
+		return reply{text: answer, finish: x.finish, endpoint: a.Endpoint}, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	r.Set(s.config.Output, pipeline.Text(answer))
-	return []*pipeline.Record{r}, nil
 }
 
 // learn tells the policies, and keeps for later estimates, what the answer to a
@@ -193,8 +210,10 @@ func (s *Stage) send(ctx context.Context, to *endpoint, x *exchange) (string, er
 	return to.judge(x)
 }
 
-// Close closes the connections, and the simulators that run.
-func (s *Stage) Close() error {
+// Close closes the connections, the cache, and the simulators that run.
+func (s *Stage) Close() error { return errors.Join(s.memory.close(), s.disconnect()) }
+
+func (s *Stage) disconnect() error {
 	s.transport.CloseIdleConnections()
 	var errs []error
 	for _, to := range s.endpoints {
