@@ -196,8 +196,6 @@ func (f *File) Get(key Key) (value []byte, found bool, err error) {
 	return value, found, nil
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // seal puts time and checksum before a value.
 func seal(key Key, value []byte, at time.Time) []byte {
 	b := make([]byte, header, header+len(value))
@@ -208,6 +206,7 @@ func seal(key Key, value []byte, at time.Time) []byte {
 }
 
 func checksum(key, sealed []byte) uint32 {
+	castagnoli := crc32.MakeTable(crc32.Castagnoli) // made once
 	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, sealed[:8])
 	return crc32.Update(sum, castagnoli, sealed[header:])
 }

@@ -208,7 +208,7 @@ func TestIdenticalRequestsAreSentOnce(t *testing.T) {
 			var firstOnly sync.Once
 			held, release := make(chan struct{}), make(chan struct{})
 			p := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				answer := http.HandlerFunc(says(200, fine))
+				answer := says(200, fine)
 				firstOnly.Do(func() {
 					close(held)
 					<-release
@@ -318,5 +318,27 @@ func TestShapeWithCache(t *testing.T) {
 	s := stage(t, llm.Config{Provider: "simulator", Prompt: "hi", Output: "verdict", Coalesce: true}, pipeline.Env{})
 	if f, ok := s.Shape(pipeline.Shape{Closed: true}).Lookup("verdict_cached"); !ok || f.Type != pipeline.BoolType {
 		t.Errorf("got %+v, %v", f, ok)
+	}
+}
+
+// TestAnswerOfAnyEndpointCounts: what one endpoint has answered is kept as its own, and is
+// found by every stage that might have asked it.
+func TestAnswerOfAnyEndpointCounts(t *testing.T) {
+	t.Parallel()
+	a, b := serve(t, says(200, fine)), serve(t, says(200, fine))
+	config := cachedIn(b, filepath.Join(t.TempDir(), "answers.db"))
+	if _, err := once(t, config, france()); err != nil {
+		t.Fatal(err)
+	}
+	config.Endpoints = []llm.EndpointConfig{{BaseURL: a.url + "/v1"}, {BaseURL: b.url + "/v1"}}
+	if got, err := once(t, config, france()); err != nil || !strings.HasSuffix(got, `"answer_cached":true}`) {
+		t.Errorf("of two: got %s, %v, want the answer that is kept", got, err)
+	}
+	config.Endpoints = config.Endpoints[:1]
+	if got, err := once(t, config, france()); err != nil || !strings.HasSuffix(got, `"answer_cached":false}`) {
+		t.Errorf("of another one: got %s, %v, want an answer of its own", got, err)
+	}
+	if a.count() != 1 || b.count() != 1 {
+		t.Errorf("requests: got %d and %d, want 1 each", a.count(), b.count())
 	}
 }
