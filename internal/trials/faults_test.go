@@ -78,7 +78,11 @@ func serve(t *testing.T, o simulator.Options) (*simulator.Server, string) {
 // own answer.
 func TestEveryTransientFaultAtOnce(t *testing.T) {
 	t.Parallel()
-	const rows = 800
+	everyFault(t, 800)
+}
+
+func everyFault(t *testing.T, rows int) {
+	t.Helper()
 	s, url := serve(t, simulator.Options{Faults: simulator.Transient(0.03)})
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	summary, err := run(t, fmt.Sprintf(`
@@ -94,7 +98,7 @@ sink: {file: {path: %q}}
 		t.Fatal(err)
 	}
 	adds(t, summary.Counts)
-	if summary.Counts.Delivered != rows {
+	if summary.Counts.Delivered != int64(rows) {
 		t.Errorf("delivered %d of %d: %+v", summary.Counts.Delivered, rows, summary.Reasons)
 	}
 	for i, row := range objects(t, out) {

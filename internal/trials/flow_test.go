@@ -257,7 +257,12 @@ func TestStuckInTheMiddle(t *testing.T) {
 // until then.
 func TestRetryAfterHoldsForAll(t *testing.T) {
 	t.Parallel()
-	const rows, wait, underway = 1000, 3 * time.Second, time.Second
+	retryAfter(t, 3*time.Second)
+}
+
+func retryAfter(t *testing.T, wait time.Duration) {
+	t.Helper()
+	const rows, underway = 1000, time.Second
 	var told atomic.Pointer[time.Time]
 	var early, after atomic.Int64
 	s, url := front(t, simulator.Options{Latency: pipeline.Duration(20 * time.Millisecond)}, func(w http.ResponseWriter, n int64, pass func()) {

@@ -234,3 +234,8 @@ sink: {discard: {}}
 	}
 	t.Logf("%+v", summary.Stages[0])
 }
+
+// TestLongFaults and the next take too long for every day.
+func TestLongFaults(t *testing.T) { everyFault(t, 5000) }
+
+func TestLongRetryAfter(t *testing.T) { retryAfter(t, 20*time.Second) }

@@ -167,7 +167,7 @@ sink: {file: {path: DIR/out.jsonl}}
 		{key: "stage: timeout.idle", yaml: parted, values: []string{"1s", "20s"}, script: func(c *call) error { time.Sleep(c.deadlines.Idle); return nil }, see: []aspect{clocks}},
 		{key: "stage: hedge", yaml: tardily(1), values: []string{"off", "{after: 1s, at_most: 100%}"}, script: tardy, see: []aspect{clocks}},
 		{key: "stage: hedge.after", yaml: tardily(1) + "    hedge: {at_most: 100%}\n", values: []string{"1s", "5s"}, script: tardy, see: []aspect{clocks}},
-		{key: "stage: hedge.at_most", yaml: tardily(40) + "    hedge: {after: 1s}\n", values: []string{"5%", "100%"}, script: tardy, see: []aspect{clocks}},
+		{key: "stage: hedge.at_most", yaml: tardily(40) + "    hedge: {after: 1s}\n", values: []string{"5%", "100%"}, script: tardy, see: []aspect{takes(10 * time.Minute)}},
 		{key: "stage: on_error", yaml: staged(1, ", retry: {attempts: 1}"), values: []string{"dead_letter", "stop", "drop"}, script: failing(1)},
 		{key: "stage: when", yaml: staged(4, ""), values: []string{"i > 2", "i > 3"}, script: works, see: []aspect{asked}},
 	}
