@@ -91,6 +91,29 @@ func TestWhereTheTimeGoes(t *testing.T) {
 		},
 		{"sink", 3000, pipeline.StepOptions{Parallelism: 8}, 0, func(int, time.Duration, int) error { time.Sleep(time.Millisecond); return nil }, 10 * time.Second, func(s engine.StageTime) float64 { return s.Sink }},
 		{"sink, without order", 3000, pipeline.StepOptions{Parallelism: 8, Unordered: true}, 0, func(int, time.Duration, int) error { time.Sleep(time.Millisecond); return nil }, 10 * time.Second, func(s engine.StageTime) float64 { return s.Sink }},
+		{
+			"all of them at once", 3000,
+			pipeline.StepOptions{Parallelism: 32},
+			6000,
+			func(i int, at time.Duration, attempt int) error {
+				time.Sleep(100 * time.Millisecond)
+				switch {
+				case i == 5 && attempt == 1:
+					time.Sleep(5 * time.Second)
+				case i == 30 && attempt == 1:
+					return &pipeline.Error{Class: pipeline.ClassRefused, Code: "429", Err: errors.New("x"), RetryAfter: 3 * time.Second}
+				case i%10 == 0 && attempt == 1, at > 8*time.Second && at < 30*time.Second:
+					return pipeline.Transient("x", errors.New("x"))
+				}
+				return nil
+			},
+			4 * time.Second, func(s engine.StageTime) float64 {
+				if min(s.Server, s.Limiter, s.Backoff, s.RetryAfter, s.Breaker, s.Window, s.Sink) <= 0 {
+					return 0 // one was not noticed
+				}
+				return s.InFlight
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
