@@ -65,10 +65,11 @@ func TestOneOfTwoDies(t *testing.T) {
 	o, through := proxied(t, url)
 	s2, alive := serve(t, latency)
 	stage := askAll(t, rows, fmt.Sprintf("{base_url: %q, region: dies}", through), fmt.Sprintf("{base_url: %q, region: lives}", alive))
-	if l := s1.Ledger(); l.Answered > before || l.Answered < before/2 {
+	const underway = 64 // may be answered after it was cut off
+	if l := s1.Ledger(); l.Answered > before+underway || l.Answered < before/2 {
 		t.Errorf("the one that dies answered %d, want about %d", l.Answered, before)
 	}
-	if l := s2.Ledger(); l.Answered < rows-before {
+	if l := s2.Ledger(); l.Answered < rows-before-underway {
 		t.Errorf("the other answered %d of %d", l.Answered, rows)
 	}
 	// What was under way, what opens the breaker, and probes.
