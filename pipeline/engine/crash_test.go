@@ -225,7 +225,7 @@ func doomedCases() []doomedCase {
 
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	kills := 12
+	kills := someKills
 	if s := os.Getenv(killsVariable); s != "" {
 		var err error
 		if kills, err = strconv.Atoi(s); err != nil {
@@ -240,14 +240,14 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 }
 
-// run kills the pipeline at its points, each 20 times, and so often at a moment of
+// run kills the pipeline at its points, each so many times, and so often at a moment of
 // chance, over as many runs to the end as it takes.
 func (c doomedCase) run(t *testing.T, kills int) {
 	t.Helper()
 	want := c.undisturbed(t)
 	hits := map[string]int{}
 	random := rand.New(rand.NewPCG(1, uint64(len(c.name))))
-	for begun := 0; kills > 0 || slices.ContainsFunc(c.points, func(p string) bool { return hits[p] < 20 }); begun++ {
+	for begun := 0; kills > 0 || slices.ContainsFunc(c.points, func(p string) bool { return hits[p] < eachPoint }); begun++ {
 		if begun > 400 {
 			t.Fatalf("the points are not reached: %v", hits)
 		}
@@ -257,7 +257,7 @@ func (c doomedCase) run(t *testing.T, kills int) {
 		for {
 			point, nth, after := "", 0, time.Duration(0)
 			switch missing := slices.DeleteFunc(slices.Clone(c.points), func(p string) bool {
-				return hits[p] >= 20 || killed == 0 && (p == pointRewinding || p == pointRewound)
+				return hits[p] >= eachPoint || killed == 0 && (p == pointRewinding || p == pointRewound)
 			}); {
 			case killed >= 8: // now to the end
 			case len(missing) > 0 && random.IntN(3) > 0:

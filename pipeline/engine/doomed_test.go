@@ -74,7 +74,7 @@ func TestARetryThatIsKilledAgainAndAgain(t *testing.T) {
 		t.Fatal(c.name)
 	}
 	points := []string{"", pointJournalled, pointWritten, pointCheckpoint, pointRename, pointRenamed, pointForget, pointDead, pointRewound, pointRewinding}
-	for round := range 6 {
+	for round := range someRetries {
 		server := &provider{asked: map[string]int{}}
 		dir := c.prepare(t, server)
 		if c.process(t, dir, "", 0, 0) {
