@@ -16,7 +16,7 @@ import (
 // A stage's time is worth a line if there was so much of it, and the other end had not
 // nearly all.
 const (
-	worthSaying = 2 * time.Second
+	worthSaying = 20 * time.Second
 	nearlyAll   = 0.9
 )
 
