@@ -52,7 +52,9 @@ type Step struct {
 	Component string
 	// Workload is what the stage's Spec declares. A [Turner] always waits.
 	Workload Workload
-	// Costs is what the stage's Spec declares.
+	// Costs is what the stage's Spec declares: a run that keeps state has what the stage
+	// returns in its journal, and does not ask for it again after a kill. A [Turner] always
+	// costs.
 	Costs bool
 	StepOptions
 }

@@ -343,8 +343,8 @@ func TestLiveEntriesStayWhereTheyAre(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := j.Number(); got != 0 {
-		t.Errorf("got file %d, want the first", got)
+	if got, err := j.Mark(); got.File != 0 || err != nil {
+		t.Errorf("got file %d, %v, want the first", got.File, err)
 	}
 	_ = j.Close()
 }

@@ -278,13 +278,6 @@ func (j *Journal) Lookup(k Key, guard uint64) (payload []byte, ok bool, err erro
 	return e.Payload, true, nil
 }
 
-// Number is that of the oldest file that is needed, for the next checkpoint.
-func (j *Journal) Number() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.needed
-}
-
 // Size is how many bytes the files have that are needed.
 func (j *Journal) Size() int64 {
 	j.mu.Lock()
@@ -294,7 +287,7 @@ func (j *Journal) Size() int64 {
 
 // Forget lets go of the entries of which settled says that nobody will ask for them, and
 // of the files older than the checkpoint needs: that is durable. If that leaves too many
-// dead bytes, the live ones move to a new file, which [Journal.Number] names from then on.
+// dead bytes, the live ones move to a new file, which [Journal.Mark] names from then on.
 func (j *Journal) Forget(checkpoint int, settled func(pipeline.Ref) bool) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -36,7 +36,7 @@ type Options struct {
 
 	files           fsys.FS       // nil for those of the operating system
 	checkpointEvery time.Duration // 0 for every second
-	onward          *sinkMark     // where the sink goes on in a run that begins
+	appendFrom      *sinkMark     // where the sink goes on in a run that begins
 	// Preflight probes every component and rehearses the first rows before
 	// anything is written or paid.
 	Preflight bool

@@ -33,10 +33,10 @@ type keeper struct {
 	dir  string
 	lock *state.Lock
 
-	was     checkpoint // of the run that this one goes on with
-	resumed bool       // there is one
-	begun   bool       // everything is ready, rows may be passed on
-	change  pipeline.Change
+	previous checkpoint // of the run that this one goes on with
+	resumed  bool       // there is one
+	begun    bool       // everything is ready, rows may be passed on
+	change   pipeline.Change
 
 	journal  *journal.Journal
 	states   []*stateFile // of the stages that remember
@@ -46,19 +46,18 @@ type keeper struct {
 	// are noted for a checkpoint: so that they are of the same moment.
 	commit sync.Mutex
 
-	taking   sync.Mutex // one checkpoint at a time
-	kept     checkpoint // the last one
-	moved    atomic.Int64
-	at       int64 // what moved was at the last checkpoint
-	identity string
+	taking       sync.Mutex   // one checkpoint at a time
+	changes      atomic.Int64 // commits and answers so far
+	checkpointed int64        // how many of them the last checkpoint knows
+	identity     string       // of the source
 
-	appended atomic.Int64  // bytes of answers since the last checkpoint, about
-	much     chan struct{} // size 1: a token says that they are many
+	appended     atomic.Int64  // bytes of answers since the last checkpoint, about
+	journalGrown chan struct{} // size 1: a token says that they are many
 }
 
 // openKeeper takes the folder for this run, and reads what an earlier one left there.
 func (r *run) openKeeper(ctx context.Context) (*keeper, error) {
-	k := &keeper{run: r, fs: r.options.fs(), dir: r.options.State, much: make(chan struct{}, 1)}
+	k := &keeper{run: r, fs: r.options.fs(), dir: r.options.State, journalGrown: make(chan struct{}, 1)}
 	var err error
 	if k.lock, err = state.Take(k.fs, k.dir); err != nil {
 		return nil, err
@@ -90,7 +89,7 @@ func (k *keeper) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if k.was, err = decodeCheckpoint(data); err != nil {
+	if k.previous, err = decodeCheckpoint(data); err != nil {
 		return fmt.Errorf("%s: %w", k.dir, err)
 	}
 	k.resumed = true
@@ -103,10 +102,10 @@ func (k *keeper) read(ctx context.Context) error {
 // compare refuses to go on where the rows or answers would be others.
 func (k *keeper) compare(ctx context.Context) error {
 	which := "the unfinished run"
-	if k.was.Finished {
+	if k.previous.Finished {
 		which = "the run that is finished"
 	}
-	if keys := differences(k.was.Shape, k.run.pipeline.Fingerprint); len(keys) > 0 {
+	if keys := differences(k.previous.Shape, k.run.pipeline.Fingerprint); len(keys) > 0 {
 		return fmt.Errorf("%s in %s was made with another pipeline; changed: %s; "+
 			"--fresh starts over, --state FOLDER begins one beside it, or put back what was changed", which, k.dir, listDifferences(keys))
 	}
@@ -115,7 +114,7 @@ func (k *keeper) compare(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	if k.change, err = id.Compare(ctx, k.was.Source.Identity); err != nil {
+	if k.change, err = id.Compare(ctx, k.previous.Source.Identity); err != nil {
 		return fmt.Errorf("the source is not what %s in %s has read: %w; --fresh starts over", which, k.dir, err)
 	}
 	return nil
@@ -127,9 +126,9 @@ func (k *keeper) outputs(ctx context.Context) error {
 		if n == nil {
 			continue
 		}
-		at := k.was.Sink
+		at := k.previous.Sink
 		if n == k.run.dead {
-			at = k.was.DeadLetter
+			at = k.previous.DeadLetter
 		}
 		if r, ok := n.sink.(pipeline.Rewinder); ok && at.Started {
 			if err := k.run.safely(n.name, func() error { return r.Check(ctx, at.Position) }); err != nil {
@@ -142,7 +141,7 @@ func (k *keeper) outputs(ctx context.Context) error {
 
 // nothingToDo reports whether the run is finished and nothing has come to it since.
 func (k *keeper) nothingToDo() bool {
-	return k.resumed && k.was.Finished && k.change == pipeline.Same
+	return k.resumed && k.previous.Finished && k.change == pipeline.Same
 }
 
 // begin makes the folder ready and then the sinks, before the first row is passed on.
@@ -161,7 +160,7 @@ func (k *keeper) begin(ctx context.Context) error {
 
 // firstSinks readies the sinks of a run that begins.
 func (k *keeper) firstSinks(ctx context.Context) error {
-	if at := k.run.options.onward; at != nil {
+	if at := k.run.options.appendFrom; at != nil {
 		return k.run.rewindSinks(ctx, *at, sinkMark{})
 	}
 	return k.run.readySinks(ctx, k.run.options.Fresh)
@@ -169,7 +168,7 @@ func (k *keeper) firstSinks(ctx context.Context) error {
 
 // startAnew writes a checkpoint at zero before anything is written or cut.
 func (k *keeper) startAnew(ctx context.Context) error {
-	if !k.run.options.Fresh && k.run.options.onward == nil {
+	if !k.run.options.Fresh && k.run.options.appendFrom == nil {
 		if err := k.run.prepareSinks(ctx); err != nil {
 			return err
 		}
@@ -201,7 +200,7 @@ func (k *keeper) first() checkpoint {
 		Version: checkpointVersion, Name: k.run.pipeline.Name, Shape: k.run.pipeline.Fingerprint,
 		Source: sourceMark{Identity: k.identity},
 	}
-	if at := k.run.options.onward; at != nil {
+	if at := k.run.options.appendFrom; at != nil {
 		c.Sink = *at
 	}
 	return c
@@ -211,13 +210,13 @@ func (k *keeper) first() checkpoint {
 func (k *keeper) goOn(ctx context.Context) error {
 	var torn journal.Torn
 	var err error
-	if k.was.Finished {
+	if k.previous.Finished {
 		k.journal, err = journal.Create(k.journalOptions())
 	} else {
-		k.journal, torn, err = journal.Open(k.journalOptions(), k.was.Journal)
+		k.journal, torn, err = journal.Open(k.journalOptions(), k.previous.Journal)
 	}
 	if err == nil {
-		err = k.openStates(k.was.States)
+		err = k.openStates(k.previous.States)
 	}
 	if err != nil {
 		return fmt.Errorf("state in %s: %w", k.dir, err)
@@ -226,16 +225,15 @@ func (k *keeper) goOn(ctx context.Context) error {
 		k.run.log.Warn("the end of the journal was torn: answers of its last moments are asked for again",
 			slog.String("file", torn.Path), slog.Int64("byte", torn.Offset), slog.Int64("cut", torn.Bytes))
 	}
-	if err := k.run.rewindSinks(ctx, k.was.Sink, k.was.DeadLetter); err != nil {
+	if err := k.run.rewindSinks(ctx, k.previous.Sink, k.previous.DeadLetter); err != nil {
 		return err
 	}
-	if k.was.Finished { // it was, and is not any more
-		k.was.Finished, k.was.Journal = false, journal.Mark{}
-		return k.write(k.was)
+	if k.previous.Finished { // it was, and is not any more
+		k.previous.Finished, k.previous.Journal = false, journal.Mark{}
+		return k.write(k.previous)
 	}
-	k.kept = k.was
-	k.run.log.Info("going on with an earlier run", slog.Uint64("rows done", k.was.Source.ended()),
-		slog.Uint64("rows begun", k.was.Source.Next-k.was.Source.ended()))
+	k.run.log.Info("going on with an earlier run", slog.Uint64("rows done", k.previous.Source.ended()),
+		slog.Uint64("rows begun", k.previous.Source.Next-k.previous.Source.ended()))
 	return nil
 }
 
@@ -252,10 +250,10 @@ func (k *keeper) work(done <-chan struct{}) {
 		case <-done:
 			return
 		case <-tick.C:
-		case <-k.much:
+		case <-k.journalGrown:
 		}
 		k.appended.Store(0)
-		if k.moved.Load() == k.at {
+		if k.changes.Load() == k.checkpointed {
 			continue
 		}
 		if err := k.take(false); err != nil {
@@ -269,7 +267,7 @@ func (k *keeper) work(done <-chan struct{}) {
 func (k *keeper) take(finished bool) error {
 	k.taking.Lock()
 	defer k.taking.Unlock()
-	at := k.moved.Load()
+	at := k.changes.Load()
 	c, settled := k.note()
 	c.Finished = finished
 	err := k.saveStates(&c)
@@ -282,7 +280,7 @@ func (k *keeper) take(finished bool) error {
 	if err != nil {
 		return pipeline.Fatal("state", fmt.Errorf("state in %s: %w", k.dir, err))
 	}
-	k.at = at
+	k.checkpointed = at
 	if err := k.run.publish(c); err != nil {
 		return err
 	}
@@ -305,29 +303,27 @@ func (k *keeper) note() (c checkpoint, settled func(pipeline.Ref) bool) {
 		c.DeadLetter = k.run.dead.mark()
 	}
 	c.Usage = k.run.usage()
-	c.Elapsed = k.was.Elapsed + time.Since(k.run.began)
+	c.Elapsed = k.previous.Elapsed + time.Since(k.run.began)
 	return c, c.Source.settled()
 }
 
 func (k *keeper) write(c checkpoint) error {
 	data, err := c.encode()
-	if err == nil {
-		err = state.WriteCheckpoint(k.fs, k.dir, data)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		k.kept = c
-	}
-	return err
+	return state.WriteCheckpoint(k.fs, k.dir, data)
 }
 
 // end takes the last checkpoint, and gives the folder back.
 func (k *keeper) end() {
 	var err error
+	finished := k.begun && k.run.complete()
 	if k.begun {
-		err = k.take(k.run.complete())
+		err = k.take(finished)
 	}
 	err = errors.Join(err, k.closeFiles())
-	if err == nil && k.begun && k.kept.Finished {
+	if err == nil && finished {
 		err = k.journal.Delete()
 	}
 	if err != nil {
@@ -353,9 +349,9 @@ func (k *keeper) closeFiles() error {
 
 func (k *keeper) append(stage string, ref pipeline.Ref, guard uint64, payload []byte) error {
 	err := k.journal.Append(journal.Entry{Key: journal.Key{Stage: stage, Ref: ref}, Guard: guard, Payload: payload})
-	k.moved.Add(1)
+	k.changes.Add(1)
 	if k.appended.Add(int64(len(payload))) >= checkpointBytes {
-		notify(k.much)
+		notify(k.journalGrown)
 	}
 	return err
 }
@@ -370,8 +366,8 @@ func (k *keeper) install() {
 	_, seeks := r.pipeline.Source.(pipeline.Seeker)
 	r.tracker.rows = &rows{hashed: !seeks || k.identity == ""}
 	if k.resumed {
-		r.tracker.resume(k.was.Source, k.was.Counts)
-		r.deadSoFar.Store(k.was.Counts.DeadLettered)
+		r.tracker.resume(k.previous.Source, k.previous.Counts)
+		r.deadSoFar.Store(k.previous.Counts.DeadLettered)
 	}
 	for _, n := range r.stages {
 		n.groups = k.groupsOf(n)
@@ -395,7 +391,7 @@ func (k *keeper) committing() (end func()) {
 	}
 	k.commit.Lock()
 	return func() {
-		k.moved.Add(1)
+		k.changes.Add(1)
 		k.commit.Unlock()
 	}
 }
@@ -403,8 +399,8 @@ func (k *keeper) committing() (end func()) {
 // seek has the source begin where no row below is open, and returns the number of the
 // row it begins with.
 func (k *keeper) seek(ctx context.Context) (uint64, error) {
-	if k == nil || !k.resumed || k.was.Source.Next == 0 || k.run.tracker.rows.hashed {
+	if k == nil || !k.resumed || k.previous.Source.Next == 0 || k.run.tracker.rows.hashed {
 		return 0, nil
 	}
-	return k.was.Source.From, k.run.pipeline.Source.(pipeline.Seeker).Seek(ctx, k.was.Source.At)
+	return k.previous.Source.From, k.run.pipeline.Source.(pipeline.Seeker).Seek(ctx, k.previous.Source.At)
 }

@@ -136,7 +136,7 @@ func (h *rehearsal) ready() error {
 // rehearse prepares a copy of the row as far as that costs nothing: through the
 // computing stages, up to the first that can only say whether it could go on.
 func (h *rehearsal) rehearse(r *pipeline.Record) error {
-	if !h.run.options.Preflight || h.run.reentry != nil {
+	if !h.run.options.Preflight || h.run.retried != nil {
 		return nil
 	}
 	c := r.Clone()

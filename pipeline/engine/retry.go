@@ -94,12 +94,12 @@ func (a *retrying) start(ctx context.Context, p pipeline.Pipeline) (*Execution, 
 	}
 	p.Source, p.SourceName, p.Key = source, "dead letters", ""
 	o := a.options
-	o.State, o.Fresh, o.onward = a.sub, false, &a.run.Sink
+	o.State, o.Fresh, o.appendFrom = a.sub, false, &a.run.Sink
 	r, err := newRun(ctx, p, o)
 	if err != nil {
 		return nil, err
 	}
-	r.reentry, r.after = source, a.end
+	r.retried, r.atEnd = source, a.end
 	go r.main(ctx)
 	return &Execution{run: r}, nil
 }
@@ -157,9 +157,9 @@ func (a *retrying) finish(sub checkpoint) error {
 			return fmt.Errorf("state in %s: %w", a.dir, err)
 		}
 	}
-	err := os.Rename(a.retry.Again, a.retry.DeadLetters)
+	err := a.options.fs().Rename(a.retry.Again, a.retry.DeadLetters)
 	if errors.Is(err, fs.ErrNotExist) && !sub.DeadLetter.Started { // none is left
-		if err = os.Remove(a.retry.DeadLetters); errors.Is(err, fs.ErrNotExist) {
+		if err = a.options.fs().Remove(a.retry.DeadLetters); errors.Is(err, fs.ErrNotExist) {
 			err = nil
 		}
 	}

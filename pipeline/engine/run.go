@@ -37,8 +37,8 @@ type run struct {
 	summary   Summary
 	limits    *policy.Limits
 	keeper    *keeper      // nil if the run keeps no state
-	reentry   *deadLetters // the source of a retry, else nil
-	after     func() error // what a retry does at the end
+	retried   *deadLetters // the source of a retry, else nil
+	atEnd     func() error // what a retry does at the end
 	tracker   tracker
 	reasons   reasons
 	source    *sourceNode
@@ -229,8 +229,8 @@ func (r *run) main(parent context.Context) {
 	if r.keeper != nil {
 		r.keeper.end()
 	}
-	if r.after != nil {
-		if err := r.after(); err != nil {
+	if r.atEnd != nil {
+		if err := r.atEnd(); err != nil {
 			r.setFailure(err)
 		}
 	}

@@ -58,7 +58,7 @@ func (n *sourceNode) read(ctx context.Context) error {
 		case r == nil:
 			return err
 		}
-		r.Ref = pipeline.Ref{Seq: seq, Path: n.run.reentry.child(r)}
+		r.Ref = pipeline.Ref{Seq: seq, Path: n.run.retried.child(r)}
 		seq++
 		if err == nil {
 			n.identify(r)
@@ -111,7 +111,7 @@ func (n *sourceNode) pass(r *pipeline.Record, unreadable error) {
 	switch {
 	case unreadable != nil:
 		n.run.bury(r, "source", unreadable, 0)
-	case n.run.reentry != nil && n.run.reentry.stageOf(r.Ref.Seq) < 0:
+	case n.run.retried != nil && n.run.retried.stageOf(r.Ref.Seq) < 0:
 		n.run.deadSoFar.Add(1)
 		n.run.dead.in.push(r)
 	default:

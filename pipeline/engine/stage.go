@@ -69,7 +69,7 @@ type stageNode struct {
 func newStageNode(r *run, step pipeline.Step, ordered bool) *stageNode {
 	_, turner := step.Stage.(pipeline.Turner)
 	if turner {
-		step.Workload = pipeline.Waits
+		step.Workload, step.Costs = pipeline.Waits, true
 	}
 	step.StepOptions = policy.Defaults(step.StepOptions, step.Workload)
 	step.Parallelism = max(1, step.Parallelism)
@@ -296,7 +296,7 @@ func (n *stageNode) admit(r *pipeline.Record, outs *[]*pipeline.Record) bool {
 		n.run.settle(r, dropped)
 		return false
 	}
-	if d := n.run.reentry; d != nil && d.stageOf(r.Ref.Seq) > n.index {
+	if d := n.run.retried; d != nil && d.stageOf(r.Ref.Seq) > n.index {
 		*outs = append(*outs, r) // it has been through
 		return false
 	}

@@ -75,7 +75,7 @@ func (r *run) summarize() Summary {
 		State: r.options.State, NothingToDo: r.idle, Delivery: DeliveryOf(r.pipeline.Sink),
 	}
 	if k := r.keeper; k != nil && k.resumed {
-		s.Resumed, s.DoneBefore, s.Replayed = true, int64(k.was.Source.ended()), k.replayed.Load()
+		s.Resumed, s.DoneBefore, s.Replayed = true, int64(k.previous.Source.ended()), k.replayed.Load()
 	}
 	if s.Counts.DeadLettered > 0 {
 		s.DeadLetters = r.pipeline.DeadLetterName
@@ -116,7 +116,7 @@ func (n *stageNode) usage() map[string]int64 {
 	var used map[string]int64
 	_ = n.run.safely(n.step.Name, func() error { used = maps.Clone(a.Usage()); return nil }) // logged
 	if n.run.keeper != nil {
-		for name, before := range n.run.keeper.was.Usage[n.step.Name] {
+		for name, before := range n.run.keeper.previous.Usage[n.step.Name] {
 			if used == nil {
 				used = map[string]int64{}
 			}
