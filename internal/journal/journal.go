@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -188,6 +189,15 @@ func (j *Journal) note(k Key, p place) {
 
 // write writes what is pending. The lock is held before and after, not meanwhile.
 func (j *Journal) write() {
+	j.writing = true
+	j.mu.Unlock()
+	runtime.Gosched() // whoever else is ready appends first, and is written along
+	j.mu.Lock()
+	if j.err != nil { // a sync failed meanwhile: nothing is written any more
+		j.writing = false
+		j.written.Broadcast()
+		return
+	}
 	batch, file := j.pending, j.files[j.last]
 	j.pending, j.spare, j.writing = j.spare[:0], nil, true
 	j.mu.Unlock()
