@@ -211,8 +211,14 @@ func loop(tb testing.TB, url, in, out string, parallelism int) {
 	}
 }
 
-// mill is the same job with Rowmill, everything on.
+// mill is the same job with Rowmill, everything on but the state of the run.
 func mill(tb testing.TB, url, in, out string, parallelism int) engine.Summary {
+	tb.Helper()
+	return durableMill(tb, url, in, out, "off", parallelism)
+}
+
+// durableMill is mill with the state of the run in a folder, "off" for none.
+func durableMill(tb testing.TB, url, in, out, state string, parallelism int) engine.Summary {
 	tb.Helper()
 	source, err := sources.NewFile(sources.FileConfig{Path: []string{in}}, pipeline.Env{})
 	if err != nil {
@@ -228,8 +234,8 @@ func mill(tb testing.TB, url, in, out string, parallelism int) engine.Summary {
 	}
 	s, err := engine.Run(context.Background(), pipeline.Pipeline{
 		Source: source, Sink: sink,
-		Steps: []pipeline.Step{{Stage: ask, StepOptions: pipeline.StepOptions{Name: "ask", Parallelism: parallelism}}},
-	}, engine.Options{Fresh: true, Preflight: true})
+		Steps: []pipeline.Step{{Stage: ask, Costs: true, StepOptions: pipeline.StepOptions{Name: "ask", Parallelism: parallelism}}},
+	}, engine.Options{Fresh: true, Preflight: true, State: state})
 	if err != nil {
 		tb.Fatal(err)
 	}
