@@ -4,11 +4,10 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"io"
-	"slices"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -54,48 +53,15 @@ func (c FileConfig) Validate() error {
 }
 
 func (c FileConfig) validate(problems *pipeline.Problems) {
-	tabular := c.format() == codec.CSV || c.format() == codec.TSV
 	if c.Path != "" && c.format() == "" {
 		_, err := codec.FormatOf(c.Path)
 		*problems = append(*problems, pipeline.Problem{Key: "path", Err: err})
 	}
-	if _, err := codec.ParseDelimiter(codec.CSV, c.Delimiter); err != nil {
-		*problems = append(*problems, pipeline.Problem{Key: "delimiter", Err: err})
-	}
-	for _, k := range []struct {
-		key     string
-		set, ok bool
-		what    string
-	}{
-		{"columns", len(c.Columns) > 0, tabular, "csv and tsv"},
-		{"delimiter", c.Delimiter != "", tabular, "csv and tsv"},
-		{"field", c.Field != "", c.format() == codec.Lines, "lines"},
-	} {
-		if k.set && !k.ok && c.format() != "" {
-			problems.Addf(k.key, "is for %s; the rows are written as %s", k.what, c.format())
-		}
-	}
-	for i, name := range c.Columns {
-		switch {
-		case name == "":
-			problems.Addf(fmt.Sprintf("columns[%d]", i), "a column must have a name")
-		case slices.Contains(c.Columns[:i], name):
-			problems.Addf(fmt.Sprintf("columns[%d]", i), "there is a column %q already", name)
-		}
-	}
+	c.writing().Validate(problems)
 }
 
-// checkShape refuses a header that lacks a field which the records are known to
-// have: each of them would be paid for, and then be a dead letter.
-func (c FileConfig) checkShape(shape pipeline.Shape, problems *pipeline.Problems) {
-	if len(c.Columns) == 0 {
-		return
-	}
-	for _, name := range shape.Names() {
-		if !slices.Contains(c.Columns, name) {
-			problems.Addf("columns", "lacks %q, a field of the records; add it, or leave the field out with the stage map: {drop: [%s]}", name, name)
-		}
-	}
+func (c FileConfig) writing() rowfile.Writing {
+	return rowfile.Writing{Format: c.format(), Columns: c.Columns, Delimiter: c.Delimiter, Field: c.Field}
 }
 
 // format is how rows stand in the file; empty if nothing tells.
@@ -103,7 +69,7 @@ func (c FileConfig) format() codec.Format {
 	switch {
 	case c.Format != "" && c.Format != codec.Auto:
 		return c.Format
-	case isStdout(c.Path):
+	case rowfile.IsStdout(c.Path):
 		return codec.JSONL
 	}
 	f, err := codec.FormatOf(c.Path)
@@ -120,7 +86,7 @@ func (c FileConfig) format() codec.Format {
 // File is the sink "file": rows in a file, each readable as soon as it is
 // committed. The file is synced at every commit.
 type File struct {
-	out     output
+	out     rowfile.Output
 	write   codec.WriteOptions
 	encoder codec.Encoder
 }
@@ -137,10 +103,10 @@ var (
 // NewFile makes a File. The error is [pipeline.Problems].
 func NewFile(c FileConfig, env pipeline.Env) (*File, error) {
 	var problems pipeline.Problems
-	f := &File{out: output{path: c.Path, compression: c.Compression, stdout: env.Stdout}}
-	f.out.check(&problems)
+	f := &File{out: rowfile.Output{Path: c.Path, Compression: c.Compression, Stdout: env.Stdout}}
+	f.out.Check(&problems)
 	c.validate(&problems)
-	c.checkShape(env.Shape, &problems)
+	c.writing().CheckShape(env.Shape, &problems)
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
@@ -166,24 +132,24 @@ func FileSpec() pipeline.Spec {
 }
 
 // Probe says whether the file can be written, and leaves everything as it is.
-func (f *File) Probe(context.Context) error { return f.out.probe() }
+func (f *File) Probe(context.Context) error { return f.out.Probe() }
 
 // Prepare refuses rows of an earlier run, or with fresh removes them.
-func (f *File) Prepare(_ context.Context, fresh bool) error { return f.out.prepare(fresh) }
+func (f *File) Prepare(_ context.Context, fresh bool) error { return f.out.Prepare(fresh) }
 
 // Start opens the file.
 func (f *File) Start(_ context.Context, fresh bool) error {
-	return f.out.start(fresh, f.encoder.Begin(nil))
+	return f.out.Start(fresh, f.encoder.Begin(nil))
 }
 
 // Rewind opens the file where a commit left it, and cuts off what is behind. It refuses
 // a file that has become shorter, or whose last bytes in front of the position are
 // others: of the class fatal, with the code output_changed.
 func (f *File) Rewind(_ context.Context, to pipeline.Position) error {
-	if m, err := parseMark(to); err == nil && m.Size == 0 {
-		return f.out.rewind(to, f.encoder.Begin(nil), nil)
+	if m, err := rowfile.ParseMark(to); err == nil && m.Size == 0 {
+		return f.out.Rewind(to, f.encoder.Begin(nil), nil)
 	}
-	return f.out.rewind(to, nil, func(rows io.Reader) error { return f.headed(rows, f.encoder) })
+	return f.out.Rewind(to, nil, func(rows io.Reader) error { return f.headed(rows, f.encoder) })
 }
 
 // Check says whether the file still is what Rewind needs.
@@ -192,7 +158,7 @@ func (f *File) Check(_ context.Context, to pipeline.Position) error {
 	if err != nil {
 		return err
 	}
-	return f.out.unchanged(to, func(rows io.Reader) error { return f.headed(rows, encoder) })
+	return f.out.Unchanged(to, func(rows io.Reader) error { return f.headed(rows, encoder) })
 }
 
 // headed has an encoder go on under the header that is there.
@@ -201,7 +167,7 @@ func (f *File) headed(rows io.Reader, encoder codec.Encoder) error {
 	if !ok {
 		return nil
 	}
-	stream := codec.Decompress(rows, f.out.path, f.out.compression)
+	stream := codec.Decompress(rows, f.out.Path, f.out.Compression)
 	columns, err := f.columns(stream)
 	if err := errors.Join(err, stream.Close()); err != nil {
 		return err
@@ -211,7 +177,7 @@ func (f *File) headed(rows io.Reader, encoder codec.Encoder) error {
 
 // columns reads the header of the file.
 func (f *File) columns(stream io.Reader) ([]string, error) {
-	reader, err := codec.NewReader(codec.Input{Path: f.out.path, Stream: stream},
+	reader, err := codec.NewReader(codec.Input{Path: f.out.Path, Stream: stream},
 		codec.ReadOptions{Format: f.write.Format, Delimiter: f.write.Delimiter})
 	if err != nil {
 		return nil, err
@@ -225,16 +191,16 @@ func (f *File) columns(stream io.Reader) ([]string, error) {
 
 // Delivery is [pipeline.ExactlyOnce] for a file, and [pipeline.NotKept] for standard
 // output, pipes and devices.
-func (f *File) Delivery() pipeline.Delivery { return f.out.delivery() }
+func (f *File) Delivery() pipeline.Delivery { return f.out.Delivery() }
 
 // Write takes a batch.
 func (f *File) Write(ctx context.Context, batch []*pipeline.Record) error {
-	return f.out.add(ctx, batch, f.encoder.Append)
+	return f.out.Add(ctx, batch, f.encoder.Append)
 }
 
 // Commit makes durable what was written; the position says how long the file is
 // then, and how it ends.
-func (f *File) Commit(context.Context) (pipeline.Position, error) { return f.out.commit() }
+func (f *File) Commit(context.Context) (pipeline.Position, error) { return f.out.Commit() }
 
 // Close ends the file. One without rows has its header all the same.
-func (f *File) Close(context.Context) error { return f.out.close() }
+func (f *File) Close(context.Context) error { return f.out.Close() }

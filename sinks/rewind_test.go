@@ -66,7 +66,7 @@ func fileOn(t *testing.T, files fsys.FS, c FileConfig) *File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.out.fs = files
+	f.out.FS = files
 	return f
 }
 

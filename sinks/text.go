@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/lang"
 )
@@ -34,7 +35,7 @@ func DefaultText() TextConfig { return TextConfig{Compression: codec.AutoCompres
 
 // Text is the sink "text": each record as a template says.
 type Text struct {
-	out      output
+	out      rowfile.Output
 	template *lang.Template
 	ended    bool // the template ends in a line break
 }
@@ -52,10 +53,10 @@ var (
 func NewText(c TextConfig, env pipeline.Env) (*Text, error) {
 	var problems pipeline.Problems
 	t := &Text{
-		out:   output{path: c.Path, compression: c.Compression, stdout: env.Stdout},
+		out:   rowfile.Output{Path: c.Path, Compression: c.Compression, Stdout: env.Stdout},
 		ended: strings.HasSuffix(c.Template, "\n"),
 	}
-	t.out.check(&problems)
+	t.out.Check(&problems)
 	var err error
 	if t.template, err = lang.CompileTemplate(c.Template, env.Shape); err != nil {
 		p := pipeline.Problem{Key: "template", Err: err}
@@ -79,33 +80,33 @@ func TextSpec() pipeline.Spec {
 }
 
 // Probe says whether the file can be written, and leaves everything as it is.
-func (t *Text) Probe(context.Context) error { return t.out.probe() }
+func (t *Text) Probe(context.Context) error { return t.out.Probe() }
 
 // Prepare refuses rows of an earlier run, or with fresh removes them.
-func (t *Text) Prepare(_ context.Context, fresh bool) error { return t.out.prepare(fresh) }
+func (t *Text) Prepare(_ context.Context, fresh bool) error { return t.out.Prepare(fresh) }
 
 // Start opens the file.
-func (t *Text) Start(_ context.Context, fresh bool) error { return t.out.start(fresh, nil) }
+func (t *Text) Start(_ context.Context, fresh bool) error { return t.out.Start(fresh, nil) }
 
 // Rewind opens the file where a commit left it, and cuts off what is behind. It refuses
 // a file that has become shorter, or whose last bytes in front of the position are
 // others: of the class fatal, with the code output_changed.
 func (t *Text) Rewind(_ context.Context, to pipeline.Position) error {
-	return t.out.rewind(to, nil, nil)
+	return t.out.Rewind(to, nil, nil)
 }
 
 // Check says whether the file still is what Rewind needs.
 func (t *Text) Check(_ context.Context, to pipeline.Position) error {
-	return t.out.unchanged(to, nil)
+	return t.out.Unchanged(to, nil)
 }
 
 // Delivery is [pipeline.ExactlyOnce] for a file, and [pipeline.NotKept] for standard
 // output, pipes and devices.
-func (t *Text) Delivery() pipeline.Delivery { return t.out.delivery() }
+func (t *Text) Delivery() pipeline.Delivery { return t.out.Delivery() }
 
 // Write takes a batch.
 func (t *Text) Write(ctx context.Context, batch []*pipeline.Record) error {
-	return t.out.add(ctx, batch, t.append)
+	return t.out.Add(ctx, batch, t.append)
 }
 
 // append appends the record as the template says. What was appended before an
@@ -123,7 +124,7 @@ func (t *Text) append(dst []byte, r *pipeline.Record) ([]byte, error) {
 
 // Commit makes durable what was written; the position says how long the file is
 // then, and how it ends.
-func (t *Text) Commit(context.Context) (pipeline.Position, error) { return t.out.commit() }
+func (t *Text) Commit(context.Context) (pipeline.Position, error) { return t.out.Commit() }
 
 // Close ends the file.
-func (t *Text) Close(context.Context) error { return t.out.close() }
+func (t *Text) Close(context.Context) error { return t.out.Close() }

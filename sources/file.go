@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -86,31 +87,19 @@ func (c FileConfig) Validate() error {
 			problems = append(problems, pipeline.Problem{Key: key, Err: err})
 		}
 	}
-	if _, err := codec.ParseDelimiter(codec.CSV, c.Delimiter); err != nil {
-		problems = append(problems, pipeline.Problem{Key: "delimiter", Err: err})
-	}
-	tabular := slices.Contains([]string{"", "auto", "csv", "tsv"}, c.Format)
-	if len(c.Types) > 0 && !tabular {
-		problems.Addf("types", "types are for the columns of csv and tsv; the format is %s", c.Format)
-	}
-	if c.Delimiter != "" && !tabular {
-		problems.Addf("delimiter", "a delimiter is for csv and tsv; the format is %s", c.Format)
-	}
-	for name, t := range c.Types {
-		if _, err := codec.ParseColumnType(t); err != nil {
-			problems = append(problems, pipeline.Problem{Key: "types." + name, Err: err})
-		}
-	}
-	if c.MaxRecord < 0 {
-		problems.Addf("max_record", "a row cannot be shorter than nothing")
-	}
+	c.reading().Validate(&problems)
 	return problems.Err()
+}
+
+func (c FileConfig) reading() rowfile.Reading {
+	return rowfile.Reading{
+		Format: c.Format, Compression: c.Compression, Delimiter: c.Delimiter, Types: c.Types, Field: c.Field, MaxRecord: c.MaxRecord,
+	}
 }
 
 // File is the source `file`: it reads rows from files.
 type File struct {
 	config FileConfig
-	types  map[string]codec.ColumnType
 	stdin  io.Reader
 
 	start      *pipeline.Origin // of the row to begin with; nil for the first
@@ -137,15 +126,10 @@ func NewFile(c FileConfig, env pipeline.Env) (*File, error) {
 	if env.Stdin == nil && slices.ContainsFunc(c.Path, isStdin) {
 		return nil, pipeline.Problems{{Key: "path", Err: errNoStdin}}
 	}
-	if c.Field == "" {
-		c.Field = DefaultFile().Field
-	}
-	f := &File{config: c, types: map[string]codec.ColumnType{}, stdin: env.Stdin}
-	for name, t := range c.Types {
-		f.types[name] = codec.ColumnType(t)
-	}
-	return f, nil
+	return &File{config: c, stdin: env.Stdin}, nil
 }
+
+func (f *File) reading() rowfile.Reading { return f.config.reading() }
 
 // Records reads the files one after the other.
 func (f *File) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
@@ -155,7 +139,7 @@ func (f *File) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 			yield(nil, err)
 			return
 		}
-		var columns columns
+		var columns rowfile.Columns
 		skipped := 0
 		if f.start != nil {
 			if skipped, err = f.skipTo(files, &columns); err != nil {
@@ -181,7 +165,7 @@ func (f *File) toRead() ([]input, error) {
 }
 
 // read reads one file, and reports whether the next is wanted.
-func (f *File) read(ctx context.Context, in input, columns *columns, yield func(*pipeline.Record, error) bool) bool {
+func (f *File) read(ctx context.Context, in input, columns *rowfile.Columns, yield func(*pipeline.Record, error) bool) bool {
 	o, err := f.open(in)
 	if err != nil {
 		yield(nil, err)
@@ -189,30 +173,19 @@ func (f *File) read(ctx context.Context, in input, columns *columns, yield func(
 	}
 	defer o.close()
 	defer context.AfterFunc(ctx, o.wake)()
-	if err := columns.check(in.path, o.Reader); err != nil {
+	if err := columns.Check(in.path, o.Rows); err != nil {
 		if !errors.Is(err, io.EOF) && ctx.Err() == nil {
 			yield(nil, err)
 		}
 		return false
 	}
 	if f.start != nil && f.start.Path == in.path {
-		if err := o.skipTo(*f.start); err != nil && ctx.Err() == nil {
+		if err := o.SkipTo(*f.start); err != nil && ctx.Err() == nil {
 			yield(nil, err)
 			return false
 		}
 	}
-	for ctx.Err() == nil {
-		r, err := o.Read()
-		switch {
-		case errors.Is(err, io.EOF) && r == nil:
-			return true
-		case r == nil && ctx.Err() != nil:
-			return false
-		case !yield(r, err) || r == nil:
-			return false
-		}
-	}
-	return false
+	return o.Each(ctx, yield)
 }
 
 // measure notes how much there is to read, and how much of it is skipped: nothing is
@@ -240,11 +213,8 @@ func (f *File) Progress() (done, total int64) { return f.done.Load(), f.total.Lo
 // Shape tells the fields by the format, and for csv and tsv by the header of the
 // first file, if that is there. Nothing is known where formats differ.
 func (f *File) Shape(pipeline.Shape) pipeline.Shape {
-	switch codec.Format(f.config.Format) {
-	case codec.Lines:
-		return closed(f.config.Field)
-	case codec.Whole:
-		return closed(f.config.Field, "path")
+	if shape, known := f.reading().Shape(); known {
+		return shape
 	}
 	files, err := f.files()
 	if err != nil {
@@ -261,33 +231,17 @@ func (f *File) Shape(pipeline.Shape) pipeline.Shape {
 
 // format is how rows stand in a file; empty if nothing tells.
 func (f *File) format(in input) codec.Format {
-	c := codec.Format(f.config.Format)
-	if c != codec.Auto && c != "" {
-		return c
-	}
-	if in.path == stdinName {
+	if auto := f.config.Format == "" || f.config.Format == string(codec.Auto); auto && in.path == stdinName {
 		return codec.JSONL
 	}
-	format, err := codec.FormatOf(in.path)
-	if err != nil {
-		return codec.Auto // NewReader says what is wrong
-	}
-	return format
-}
-
-func closed(names ...string) pipeline.Shape {
-	s := pipeline.Shape{Closed: true}
-	for _, name := range names {
-		s = s.With(name, pipeline.StringType)
-	}
-	return s
+	return f.reading().FormatOf(in.path)
 }
 
 // shapeOf returns what the rows of one file look like. Only a plain file is opened:
 // what is read from a pipe is gone.
 func (f *File) shapeOf(in input) pipeline.Shape {
 	if f.format(in) == codec.Lines {
-		return closed(f.config.Field)
+		return f.reading().LinesShape()
 	}
 	if !in.regular {
 		return pipeline.Shape{}
@@ -297,17 +251,13 @@ func (f *File) shapeOf(in input) pipeline.Shape {
 		return pipeline.Shape{}
 	}
 	defer o.close()
-	header, ok := o.Reader.(codec.Header)
-	if !ok {
-		return pipeline.Shape{}
-	}
-	names, err := header.Columns()
-	if err != nil {
+	names, ok, err := o.Header()
+	if !ok || err != nil {
 		return pipeline.Shape{}
 	}
 	s := pipeline.Shape{Closed: true}
 	for _, name := range names {
-		s.Fields = append(s.Fields, pipeline.ShapeField{Name: name, Type: f.types[name].FieldType()})
+		s.Fields = append(s.Fields, pipeline.ShapeField{Name: name, Type: f.reading().TypeOf(name).FieldType()})
 	}
 	return s
 }
@@ -323,7 +273,7 @@ func (f *File) Probe(ctx context.Context) error {
 		return err
 	}
 	var problems []error
-	var columns columns
+	var columns rowfile.Columns
 	for _, in := range files {
 		if ctx.Err() != nil {
 			break // so many files that it takes long: what is left shows when it is read
@@ -338,9 +288,12 @@ func (f *File) Probe(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-func (f *File) probe(in input, columns *columns) error {
+func (f *File) probe(in input, columns *rowfile.Columns) error {
 	if !in.regular {
-		_, err := codec.NewReader(codec.Input{Path: in.path, Stream: strings.NewReader("")}, f.options(in))
+		rows, err := f.reading().Open(codec.Input{Path: in.path, Stream: strings.NewReader("")}, f.format(in))
+		if err == nil {
+			rows.Close()
+		}
 		return err
 	}
 	o, err := f.open(in)
@@ -348,21 +301,5 @@ func (f *File) probe(in input, columns *columns) error {
 		return err
 	}
 	defer o.close()
-	if err := columns.check(in.path, o.Reader); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if _, err := o.stream.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s: %w", in.path, err)
-	}
-	return nil
-}
-
-func (f *File) options(in input) codec.ReadOptions {
-	return codec.ReadOptions{
-		Format:    f.format(in),
-		MaxRecord: int64(f.config.MaxRecord),
-		Delimiter: f.config.Delimiter,
-		Types:     f.types,
-		Field:     f.config.Field,
-	}
+	return o.Probe(columns)
 }

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -128,10 +128,9 @@ func stat(path string) (input, error) {
 
 // opened is an input that is being read.
 type opened struct {
-	codec.Reader
-	stream io.ReadCloser // decompressed
-	raw    io.Reader
-	file   *os.File // nil for standard input
+	*rowfile.Rows
+	raw  io.Reader
+	file *os.File // nil for standard input
 }
 
 // open opens an input. What it reads counts as progress.
@@ -148,12 +147,11 @@ func (f *File) open(in input) (*opened, error) {
 			source.At, source.Size = file, in.size
 		}
 	}
-	o.stream = codec.Decompress(&counter{o.bounded(in), &f.done}, in.path, codec.Compression(f.config.Compression))
-	source.Stream = o.stream
+	source.Stream = &rowfile.Counter{R: o.bounded(in), Done: &f.done}
 	var err error
-	if o.Reader, err = codec.NewReader(source, f.options(in)); err != nil {
+	if o.Rows, err = f.reading().Open(source, f.format(in)); err != nil {
 		o.close()
-		return nil, pipeline.Fatal("source", err)
+		return nil, err
 	}
 	return o, nil
 }
@@ -168,18 +166,11 @@ func (o *opened) bounded(in input) io.Reader {
 	return io.NewSectionReader(o.file, 0, in.size)
 }
 
-// skipTo goes on with the row at a place.
-func (o *opened) skipTo(at pipeline.Origin) error {
-	s, ok := o.Reader.(codec.Skipper)
-	if !ok {
-		return pipeline.Fatal("source", fmt.Errorf("%s: it cannot be read from the middle", at.Path))
-	}
-	return s.SkipTo(at)
-}
-
 // close releases the file. Nothing was written, so its error says nothing.
 func (o *opened) close() {
-	_ = o.stream.Close()
+	if o.Rows != nil {
+		o.Close()
+	}
 	if o.file != nil {
 		_ = o.file.Close()
 	}
@@ -190,77 +181,4 @@ func (o *opened) wake() {
 	if d, ok := o.raw.(interface{ SetReadDeadline(t time.Time) error }); ok {
 		_ = d.SetReadDeadline(time.Unix(1, 0)) // plain files refuse; they do not wait either
 	}
-}
-
-// counter counts the bytes that are read.
-type counter struct {
-	r    io.Reader
-	done *atomic.Int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.done.Add(int64(n))
-	return n, err
-}
-
-// Seek counts what it passes over.
-func (c *counter) Seek(offset int64, whence int) (int64, error) {
-	s, ok := c.r.(io.Seeker)
-	if !ok {
-		return 0, errors.ErrUnsupported
-	}
-	was, err := s.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return 0, err
-	}
-	now, err := s.Seek(offset, whence)
-	c.done.Add(now - was)
-	return now, err
-}
-
-// columns are those of the first file that has a header; every other one must
-// have the same, in whatever order.
-type columns struct {
-	path  string
-	names []string
-}
-
-func (c *columns) check(path string, r codec.Reader) error {
-	header, ok := r.(codec.Header)
-	if !ok {
-		return nil
-	}
-	names, err := header.Columns()
-	if err != nil {
-		return err
-	}
-	if c.path == "" {
-		c.path, c.names = path, names
-		return nil
-	}
-	var differences []string
-	if lacks := without(c.names, names); len(lacks) > 0 {
-		differences = append(differences, "it lacks "+quoted(lacks))
-	}
-	if besides := without(names, c.names); len(besides) > 0 {
-		differences = append(differences, "it has "+quoted(besides)+" besides")
-	}
-	if len(differences) == 0 {
-		return nil
-	}
-	return pipeline.Fatal("source", fmt.Errorf("%s: its columns are not those of %s: %s", path, c.path, strings.Join(differences, " and ")))
-}
-
-// without returns the names that are not among the others.
-func without(names, others []string) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(others, name) })
-}
-
-func quoted(names []string) string {
-	out := make([]string, len(names))
-	for i, name := range names {
-		out[i] = fmt.Sprintf("%q", name)
-	}
-	return strings.Join(out, ", ")
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -249,7 +250,7 @@ func (f *File) Seek(_ context.Context, at pipeline.Origin) error {
 
 // skipTo leaves out the files in front of where the rows begin: how many they are. The
 // header of the first is read all the same.
-func (f *File) skipTo(files []input, columns *columns) (int, error) {
+func (f *File) skipTo(files []input, columns *rowfile.Columns) (int, error) {
 	i := slices.IndexFunc(files, func(in input) bool { return in.path == f.start.Path })
 	if i < 0 {
 		return 0, pipeline.Fatal("source", fmt.Errorf("%s is gone", f.start.Path))
@@ -262,7 +263,7 @@ func (f *File) skipTo(files []input, columns *columns) (int, error) {
 		return 0, err
 	}
 	defer o.close()
-	if err := columns.check(files[0].path, o.Reader); err != nil && !errors.Is(err, io.EOF) {
+	if err := columns.Check(files[0].path, o.Rows); err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
 	return i, nil

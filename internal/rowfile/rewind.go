@@ -1,4 +1,4 @@
-package sinks
+package rowfile
 
 import (
 	"crypto/sha256"
@@ -19,8 +19,8 @@ import (
 // the one that was written.
 const tailBytes = 4 << 10
 
-// mark is the position of a file.
-type mark struct {
+// Mark is the position of a file.
+type Mark struct {
 	// Size is the length of the file; 0 if nothing was written.
 	Size int64 `json:"size"`
 	// Tail is a hash of the last bytes.
@@ -30,8 +30,8 @@ type mark struct {
 }
 
 // position is where the file stands. It does not change unless something is written.
-func (o *output) position() pipeline.Position {
-	m := mark{Size: o.raw.n}
+func (o *Output) position() pipeline.Position {
+	m := Mark{Size: o.raw.n}
 	if m.Size > 0 {
 		m.Tail, m.State = hashOf(o.raw.tail), o.packed.State()
 	}
@@ -44,7 +44,8 @@ func hashOf(tail []byte) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-func parseMark(p pipeline.Position) (m mark, err error) {
+// ParseMark reads a position.
+func ParseMark(p pipeline.Position) (m Mark, err error) {
 	if p == "" {
 		return m, nil
 	}
@@ -54,11 +55,11 @@ func parseMark(p pipeline.Position) (m mark, err error) {
 	return m, nil
 }
 
-// rewind opens the output where a commit left it, and cuts off what is behind. Where
+// Rewind opens the output where a commit left it, and cuts off what is behind. Where
 // rows stay, there is no head, and see gets the file to look at what is in front of
 // them, before anything is changed; nil for nothing to see.
-func (o *output) rewind(to pipeline.Position, head []byte, see func(io.Reader) error) error {
-	m, err := parseMark(to)
+func (o *Output) Rewind(to pipeline.Position, head []byte, see func(io.Reader) error) error {
+	m, err := ParseMark(to)
 	switch {
 	case err != nil:
 		return o.failed(err)
@@ -70,7 +71,7 @@ func (o *output) rewind(to pipeline.Position, head []byte, see func(io.Reader) e
 	if err != nil {
 		return err
 	}
-	if o.packed, err = codec.ContinueCompressor(&o.raw, o.path, o.compression, m.State); err != nil {
+	if o.packed, err = codec.ContinueCompressor(&o.raw, o.Path, o.Compression, m.State); err != nil {
 		return o.failed(errors.Join(err, file.Close()))
 	}
 	if err := cut(file, m.Size); err != nil {
@@ -81,9 +82,9 @@ func (o *output) rewind(to pipeline.Position, head []byte, see func(io.Reader) e
 	return nil
 }
 
-// unchanged says what rewind would refuse, and changes nothing.
-func (o *output) unchanged(to pipeline.Position, see func(io.Reader) error) error {
-	m, err := parseMark(to)
+// Unchanged says what rewind would refuse, and changes nothing.
+func (o *Output) Unchanged(to pipeline.Position, see func(io.Reader) error) error {
+	m, err := ParseMark(to)
 	if err != nil {
 		return o.failed(err)
 	}
@@ -98,17 +99,17 @@ func (o *output) unchanged(to pipeline.Position, see func(io.Reader) error) erro
 }
 
 // reopen opens the file if it still is what it was at the mark.
-func (o *output) reopen(m mark, see func(io.Reader) error) (fsys.File, error) {
-	info, err := o.files().Stat(o.path)
+func (o *Output) reopen(m Mark, see func(io.Reader) error) (fsys.File, error) {
+	info, err := o.files().Stat(o.Path)
 	switch {
-	case isStdout(o.path), errors.Is(err, fs.ErrNotExist):
+	case IsStdout(o.Path), errors.Is(err, fs.ErrNotExist):
 		return nil, o.changed("is gone")
 	case err != nil:
 		return nil, o.failed(err)
 	case !info.Mode().IsRegular():
 		return nil, o.changed("is no file any more")
 	}
-	file, err := o.files().OpenFile(o.path, os.O_RDWR, 0)
+	file, err := o.files().OpenFile(o.Path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, o.failed(err)
 	}
@@ -124,7 +125,7 @@ func (o *output) reopen(m mark, see func(io.Reader) error) (fsys.File, error) {
 }
 
 // compare refuses a file that is shorter than it was, or another.
-func (o *output) compare(file fsys.File, m mark) error {
+func (o *Output) compare(file fsys.File, m Mark) error {
 	info, err := file.Stat()
 	if err != nil {
 		return o.failed(err)
@@ -144,7 +145,7 @@ func (o *output) compare(file fsys.File, m mark) error {
 }
 
 // changed refuses to go on with an output that somebody else had a hand in.
-func (o *output) changed(how string) error {
+func (o *Output) changed(how string) error {
 	return pipeline.Fatal("output_changed", fmt.Errorf(
 		"%s %s since the run that is to go on; put the file back as it was, or start over with --fresh", o.name(), how))
 }
@@ -161,13 +162,13 @@ func cut(file fsys.File, size int64) error {
 	return err
 }
 
-// delivery is what the output promises: a file is cut back, all else is gone once it
+// Delivery is what the output promises: a file is cut back, all else is gone once it
 // is written.
-func (o *output) delivery() pipeline.Delivery {
-	if isStdout(o.path) {
+func (o *Output) Delivery() pipeline.Delivery {
+	if IsStdout(o.Path) {
 		return pipeline.NotKept
 	}
-	if info, err := o.files().Stat(o.path); err == nil && !info.Mode().IsRegular() {
+	if info, err := o.files().Stat(o.Path); err == nil && !info.Mode().IsRegular() {
 		return pipeline.NotKept
 	}
 	return pipeline.ExactlyOnce

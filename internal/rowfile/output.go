@@ -1,4 +1,4 @@
-package sinks
+package rowfile
 
 import (
 	"context"
@@ -18,13 +18,16 @@ import (
 // outputBuffer is how many bytes of rows are held before they are written.
 const outputBuffer = 256 << 10
 
-// output is a file, a pipe or standard output that rows are written to.
-type output struct {
-	path        string
-	compression codec.Compression
-	stdout      io.Writer
+// Output is a file, a pipe or standard output that rows are written to.
+type Output struct {
+	// Path is the file; "-" is standard output, which is Stdout.
+	Path string
+	// Compression is how it is compressed; "" goes by the name.
+	Compression codec.Compression
+	Stdout      io.Writer
+	// FS is the file system; nil is that of the operating system.
+	FS fsys.FS
 
-	fs      fsys.FS   // nil for that of the operating system
 	file    fsys.File // nil for standard output
 	regular bool      // a plain file: it has a length and can be synced
 	raw     counter   // what reached the file
@@ -61,9 +64,9 @@ func (c *counter) keep(p []byte) {
 	c.tail = append(c.tail, p[max(0, len(p)-tailBytes):]...)
 }
 
-// isStdout reports whether a path is standard output. To open it by its name could
+// IsStdout reports whether a path is standard output. To open it by its name could
 // overwrite the file that it was redirected to.
-func isStdout(path string) bool {
+func IsStdout(path string) bool {
 	switch path {
 	case "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1":
 		return true
@@ -72,28 +75,28 @@ func isStdout(path string) bool {
 	}
 }
 
-// check reports what cannot be an output, without touching it.
-func (o *output) check(problems *pipeline.Problems) {
+// Check reports what cannot be an output, without touching it.
+func (o *Output) Check(problems *pipeline.Problems) {
 	switch {
-	case o.path == "":
+	case o.Path == "":
 		problems.Addf("path", "is required: the file to write, or - for standard output")
-	case isStdout(o.path) && o.stdout == nil:
+	case IsStdout(o.Path) && o.Stdout == nil:
 		problems.Addf("path", "- is standard output, which this program does not give; name a file")
 	}
-	if _, err := codec.NewCompressor(io.Discard, o.path, o.compression); err != nil {
+	if _, err := codec.NewCompressor(io.Discard, o.Path, o.Compression); err != nil {
 		problems.Addf("compression", "%w", err)
 	}
 }
 
-// probe says whether the output can be written, and leaves everything as it is.
-func (o *output) probe() error {
-	if isStdout(o.path) {
+// Probe says whether the output can be written, and leaves everything as it is.
+func (o *Output) Probe() error {
+	if IsStdout(o.Path) {
 		return nil
 	}
-	info, err := os.Stat(o.path)
+	info, err := os.Stat(o.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return creatable(filepath.Dir(o.path))
+		return creatable(filepath.Dir(o.Path))
 	case err != nil:
 		return o.named(err)
 	case info.IsDir():
@@ -101,7 +104,7 @@ func (o *output) probe() error {
 	case !info.Mode().IsRegular():
 		return nil // to open a pipe would begin it
 	}
-	file, err := os.OpenFile(o.path, os.O_WRONLY, 0)
+	file, err := os.OpenFile(o.Path, os.O_WRONLY, 0)
 	if err != nil {
 		return o.named(err)
 	}
@@ -129,9 +132,9 @@ func creatable(dir string) error {
 	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
-// start opens the output, which begins with head. Rows that are there are kept,
+// Start opens the output, which begins with head. Rows that are there are kept,
 // unless fresh.
-func (o *output) start(fresh bool, head []byte) error {
+func (o *Output) Start(fresh bool, head []byte) error {
 	if err := o.keep(fresh); err != nil {
 		return err
 	}
@@ -139,9 +142,9 @@ func (o *output) start(fresh bool, head []byte) error {
 }
 
 // begin opens the output empty.
-func (o *output) begin(head []byte) error {
-	o.raw, o.head = counter{Writer: o.stdout}, head
-	if !isStdout(o.path) {
+func (o *Output) begin(head []byte) error {
+	o.raw, o.head = counter{Writer: o.Stdout}, head
+	if !IsStdout(o.Path) {
 		if err := o.open(); err != nil {
 			return err
 		}
@@ -149,53 +152,53 @@ func (o *output) begin(head []byte) error {
 	}
 	o.resolve()
 	var err error
-	o.packed, err = codec.NewCompressor(&o.raw, o.path, o.compression)
+	o.packed, err = codec.NewCompressor(&o.raw, o.Path, o.Compression)
 	return err
 }
 
 // resolve decides how the output is compressed.
-func (o *output) resolve() {
-	if o.compression == "" || o.compression == codec.AutoCompression {
-		o.compression = codec.CompressionOf(o.path)
+func (o *Output) resolve() {
+	if o.Compression == "" || o.Compression == codec.AutoCompression {
+		o.Compression = codec.CompressionOf(o.Path)
 	}
-	o.plain = o.compression == codec.None
+	o.plain = o.Compression == codec.None
 }
 
-func (o *output) files() fsys.FS {
-	if o.fs == nil {
+func (o *Output) files() fsys.FS {
+	if o.FS == nil {
 		return fsys.OS{}
 	}
-	return o.fs
+	return o.FS
 }
 
 // keep refuses to overwrite an output that has rows, unless fresh.
-func (o *output) keep(fresh bool) error {
-	info, err := o.files().Stat(o.path)
-	if fresh || isStdout(o.path) || err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+func (o *Output) keep(fresh bool) error {
+	info, err := o.files().Stat(o.Path)
+	if fresh || IsStdout(o.Path) || err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
 		return nil
 	}
-	return pipeline.Fatal("output_exists", fmt.Errorf("%s already has rows; --fresh overwrites it", o.path))
+	return pipeline.Fatal("output_exists", fmt.Errorf("%s already has rows; --fresh overwrites it", o.Path))
 }
 
-// prepare is for an output that may never be opened: rows that are there are
+// Prepare is for an output that may never be opened: rows that are there are
 // refused, or with fresh removed, so that they are not taken for new ones.
-func (o *output) prepare(fresh bool) error {
+func (o *Output) Prepare(fresh bool) error {
 	if err := o.keep(fresh); err != nil {
 		return err
 	}
-	info, err := o.files().Stat(o.path)
-	if !fresh || isStdout(o.path) || err != nil || !info.Mode().IsRegular() {
+	info, err := o.files().Stat(o.Path)
+	if !fresh || IsStdout(o.Path) || err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
-	return o.failed(errors.Join(o.files().Remove(o.path), o.files().SyncDir(filepath.Dir(o.path))))
+	return o.failed(errors.Join(o.files().Remove(o.Path), o.files().SyncDir(filepath.Dir(o.Path))))
 }
 
-func (o *output) open() error {
-	folder := filepath.Dir(o.path)
+func (o *Output) open() error {
+	folder := filepath.Dir(o.Path)
 	if err := o.files().MkdirAll(folder, 0o777); err != nil {
 		return o.failed(err)
 	}
-	file, err := o.files().OpenFile(o.path, os.O_WRONLY|os.O_CREATE, 0o666)
+	file, err := o.files().OpenFile(o.Path, os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
 		return o.failed(err)
 	}
@@ -215,7 +218,7 @@ func (o *output) open() error {
 
 // durable syncs a folder and those it is in. A process that was killed may have made
 // any of them.
-func (o *output) durable(folder string) error {
+func (o *Output) durable(folder string) error {
 	for {
 		if err := o.files().SyncDir(folder); err != nil {
 			return err
@@ -228,9 +231,9 @@ func (o *output) durable(folder string) error {
 	}
 }
 
-// add takes the records of a batch as encode turns them into bytes. Those that it
+// Add takes the records of a batch as encode turns them into bytes. Those that it
 // refuses are named in a [pipeline.BatchError].
-func (o *output) add(ctx context.Context, batch []*pipeline.Record, encode func([]byte, *pipeline.Record) ([]byte, error)) error {
+func (o *Output) Add(ctx context.Context, batch []*pipeline.Record, encode func([]byte, *pipeline.Record) ([]byte, error)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -258,7 +261,7 @@ func (o *output) add(ctx context.Context, batch []*pipeline.Record, encode func(
 }
 
 // write writes the rows that are held.
-func (o *output) write() error {
+func (o *Output) write() error {
 	switch {
 	case o.packed == nil:
 		return o.failed(errNotStarted)
@@ -286,7 +289,7 @@ var (
 
 // breaks ends the output after a failed write: the file is cut back to the rows
 // that are whole.
-func (o *output) breaks(err error) error {
+func (o *Output) breaks(err error) error {
 	o.broken = true
 	if o.regular && o.raw.n > o.whole {
 		err = errors.Join(err, o.file.Truncate(o.whole))
@@ -294,8 +297,8 @@ func (o *output) breaks(err error) error {
 	return o.failed(err)
 }
 
-// commit makes durable what was written, and returns where the file stands.
-func (o *output) commit() (pipeline.Position, error) {
+// Commit makes durable what was written, and returns where the file stands.
+func (o *Output) Commit() (pipeline.Position, error) {
 	if err := o.write(); err != nil {
 		return "", err
 	}
@@ -312,9 +315,9 @@ func (o *output) commit() (pipeline.Position, error) {
 	return o.position(), nil
 }
 
-// close ends the output: what is compressed gets its end, and one without rows has
+// Close ends the output: what is compressed gets its end, and one without rows has
 // its head all the same. Rows that are still held were not committed, and are left out.
-func (o *output) close() error {
+func (o *Output) Close() error {
 	if o.packed == nil {
 		return nil
 	}
@@ -336,7 +339,7 @@ func (o *output) close() error {
 }
 
 // failed says which output it was. No row can be written to it: the run ends.
-func (o *output) failed(err error) error {
+func (o *Output) failed(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -347,18 +350,18 @@ func (o *output) failed(err error) error {
 	return pipeline.Fatal(code, fmt.Errorf("write %w", o.named(err)))
 }
 
-func (o *output) named(err error) error {
+func (o *Output) named(err error) error {
 	if err == nil {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", o.name(), bare(err))
 }
 
-func (o *output) name() string {
-	if isStdout(o.path) {
+func (o *Output) name() string {
+	if IsStdout(o.Path) {
 		return "standard output"
 	}
-	return o.path
+	return o.Path
 }
 
 // bare leaves out the path that an error of package os names: it is named once.
