@@ -5,9 +5,14 @@ package builtin
 import (
 	"fmt"
 
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver of sql for PostgreSQL
+	_ "modernc.org/sqlite"             // and for SQLite
+
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/sinks"
+	sqlsink "github.com/rowmill/rowmill/sinks/sql"
 	"github.com/rowmill/rowmill/sources"
+	sqlsource "github.com/rowmill/rowmill/sources/sql"
 	"github.com/rowmill/rowmill/stages"
 	"github.com/rowmill/rowmill/stages/llm"
 )
@@ -17,6 +22,7 @@ func Specs() []pipeline.Spec {
 	return []pipeline.Spec{
 		sources.FileSpec(),
 		sources.RangeSpec(),
+		sqlsource.Spec(),
 		sources.ValuesSpec(),
 
 		stages.DedupeSpec(),
@@ -31,6 +37,7 @@ func Specs() []pipeline.Spec {
 
 		sinks.DiscardSpec(),
 		sinks.FileSpec(),
+		sqlsink.Spec(),
 		sinks.TextSpec(),
 	}
 }

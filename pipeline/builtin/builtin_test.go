@@ -2,12 +2,14 @@ package builtin_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding"
 	"fmt"
 	"io/fs"
 	"iter"
 	"os"
+	"path"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -62,18 +64,23 @@ func TestEverySpecIsListed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	names := map[string]string{} // of the packages in the list, by their folder
+	for _, m := range regexp.MustCompile(`(?m)^\t(\w+ )?"github\.com/rowmill/rowmill/(\S+)"$`).FindAllStringSubmatch(string(list), -1) {
+		names[m[2]] = cmp.Or(strings.TrimSpace(m[1]), path.Base(m[2]))
+	}
 	declared := regexp.MustCompile(`(?m)^func (\w*Spec)\(\) pipeline\.Spec \{`)
 	found := 0
 	for _, house := range []string{"sources", "stages", "sinks"} {
-		err := filepath.WalkDir(filepath.Join("../..", house), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+		err := filepath.WalkDir(filepath.Join("../..", house), func(file string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || filepath.Ext(file) != ".go" || strings.HasSuffix(file, "_test.go") {
 				return err
 			}
-			code, err := os.ReadFile(path)
+			code, err := os.ReadFile(file)
 			for _, m := range declared.FindAllSubmatch(code, -1) {
 				found++
-				if call := filepath.Base(filepath.Dir(path)) + "." + string(m[1]) + "()"; !bytes.Contains(list, []byte(call)) {
-					t.Errorf("%s is not in the list of built-in components", call)
+				folder := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(file)), "../../")
+				if call := "\t" + names[folder] + "." + string(m[1]) + "(),"; !bytes.Contains(list, []byte(call)) {
+					t.Errorf("%s of %s is not in the list of built-in components", m[1], folder)
 				}
 			}
 			return err

@@ -116,6 +116,10 @@ func readFiles(dir string, before map[string]string) (map[string]string, error) 
 		if err != nil {
 			return err
 		}
+		if filepath.Ext(name) == ".db" { // its bytes are SQLite's own business
+			files[name], err = dump(path)
+			return err
+		}
 		if _, input := before[name]; input {
 			return nil
 		}
