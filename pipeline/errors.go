@@ -122,20 +122,6 @@ var ErrEnough = errors.New("enough")
 // is unfinished, not failed.
 var ErrStopped = errors.New("the run was stopped")
 
-// Failure is why a record became a dead letter.
-type Failure struct {
-	// Stage is the name of the stage, source or sink in which it failed.
-	Stage string
-	Class Class
-	Code  string
-	// Err is the reason, in the words of whoever refused.
-	Err error
-	// Attempts is how many requests were made for it in that stage.
-	Attempts int
-	// Answer is what came back last, if something did.
-	Answer string
-}
-
 // Problem is one mistake in a component's configuration.
 type Problem struct {
 	// Key is the path of the key within the component's configuration:

@@ -38,6 +38,8 @@ type Record struct {
 	shared  bool // fields is shared with a clone: copy before writing
 	broken  bool // raw is not a readable row
 	ticket  any
+	// onSettle is told what became of the row; see [Record.OnSettle].
+	onSettle func(Settlement)
 }
 
 // NewRecord returns a record with these fields, in this order. It takes the slice
@@ -170,6 +172,7 @@ func (r *Record) Clone() *Record {
 		r.shared = true
 	}
 	c := *r
+	c.onSettle = nil // there is one of each row
 	return &c
 }
 

@@ -12,7 +12,7 @@ import (
 // function has returned nil for is delivered; an error of the class
 // pipeline.ClassTransient has the batch handed over again, any other ends the
 // run; a [pipeline.BatchError] refuses single values for good. A record that is no T
-// is a dead letter. T may be *pipeline.Record. After a kill, values of the time since the
+// is a dead letter; a T that no record can be (a number, a list) ends the run. T may be *pipeline.Record. After a kill, values of the time since the
 // last checkpoint are handed over again: [pipeline.AtLeastOnce].
 func Func[T any](f func(ctx context.Context, batch []T) error) pipeline.Sink { return &funcSink[T]{f} }
 
@@ -21,6 +21,9 @@ type funcSink[T any] struct {
 }
 
 func (s *funcSink[T]) Write(ctx context.Context, batch []*pipeline.Record) error {
+	if err := pipeline.CheckType[T](); err != nil {
+		return err
+	}
 	values := make([]T, 0, len(batch))
 	places := make([]int, 0, len(batch)) // of the values in the batch
 	refused := map[int]error{}
@@ -78,6 +81,9 @@ type channelSink[T any] struct {
 }
 
 func (s *channelSink[T]) Write(ctx context.Context, batch []*pipeline.Record) error {
+	if err := pipeline.CheckType[T](); err != nil {
+		return err
+	}
 	refused := map[int]error{}
 	for i, r := range batch {
 		v, err := decode[T](r)

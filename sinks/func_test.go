@@ -72,3 +72,17 @@ func TestARecordIsGivenAsACopy(t *testing.T) {
 		t.Errorf("the record is %s, the ticket %v", records[0].AppendJSON(nil), got.Ticket())
 	}
 }
+
+// TestATypeThatNoRecordCanBe ends the run at once, and not one row after the other.
+func TestATypeThatNoRecordCanBe(t *testing.T) {
+	t.Parallel()
+	var named *pipeline.BatchError
+	for name, sink := range map[string]pipeline.Sink{
+		"func":    sinks.Func(func(context.Context, []int) error { return nil }),
+		"channel": sinks.Channel(make(chan []row, 1)),
+	} {
+		if err := sink.Write(t.Context(), batch(t, `{"a":1}`)); err == nil || errors.As(err, &named) {
+			t.Errorf("%s: got %v, want an error of the sink", name, err)
+		}
+	}
+}

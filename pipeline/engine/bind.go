@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ type Bound[In, Out any] struct {
 // OnError has no effect: the caller gets every error. A stage that works on
 // batches, or on one record at a time in order, cannot be bound.
 func Bind[In, Out any](stage pipeline.Stage, o pipeline.StepOptions) (*Bound[In, Out], error) {
+	if err := cmp.Or(pipeline.CheckType[In](), pipeline.CheckType[Out]()); err != nil {
+		return nil, err
+	}
 	if NeedsOrder(stage) {
 		return nil, fmt.Errorf("%T cannot be bound: its answer depends on the order of the records", stage)
 	}

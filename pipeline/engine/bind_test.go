@@ -227,3 +227,13 @@ func TestNewFlow(t *testing.T) {
 		t.Errorf("%d failed, want 1", failed.Load())
 	}
 }
+
+func TestBindRefusesWhatNoRecordCanBe(t *testing.T) {
+	t.Parallel()
+	if _, err := engine.Bind[int, reply](pipeline.StageFunc(pass), pipeline.StepOptions{}); err == nil {
+		t.Error("a number was taken for a record")
+	}
+	if _, err := engine.Bind[question, []reply](pipeline.StageFunc(pass), pipeline.StepOptions{}); err == nil {
+		t.Error("a list was taken for a record")
+	}
+}

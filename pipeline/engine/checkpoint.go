@@ -58,8 +58,9 @@ type sinkMark struct {
 	Position pipeline.Position `json:"position,omitempty"`
 }
 
-// mark returns how far the source got, and the counts of the rows that have ended.
-func (t *tracker) mark() (sourceMark, Counts) {
+// mark returns how far the source got, the counts of the rows that have ended, and who is
+// to be told so once that is durable.
+func (t *tracker) mark() (sourceMark, Counts, []notice) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, counts := t.rows, t.sum()
@@ -71,10 +72,12 @@ func (t *tracker) mark() (sourceMark, Counts) {
 	for r := s.first; r != nil; r = r.next {
 		counts.without(r)
 	}
+	covered := t.uncovered
+	t.uncovered = nil
 	return sourceMark{
 		Next: s.next, Open: s.stretches(), Children: s.partly(),
 		From: from.seq, At: from.origin, Prefix: from.before,
-	}, counts
+	}, counts, covered
 }
 
 // without takes out what a row that has not ended has added.

@@ -29,6 +29,7 @@ func (n *stageNode) failed(r *pipeline.Record, err error, attempts int, outs []*
 		return n.leave(r, outs)
 	case n.step.OnError == pipeline.DropRecord:
 		n.run.note(n.step.Name, err)
+		n.run.blame(r, n.step.Name, err, attempts)
 		n.run.settle(r, droppedOnError)
 		return outs
 	}

@@ -253,7 +253,7 @@ func (k *keeper) work(done <-chan struct{}) {
 		case <-k.journalGrown:
 		}
 		k.appended.Store(0)
-		if k.changes.Load() == k.checkpointed {
+		if k.changes.Load() == k.checkpointed && !k.run.tracker.owes() {
 			continue
 		}
 		if err := k.take(false); err != nil {
@@ -268,7 +268,7 @@ func (k *keeper) take(finished bool) error {
 	k.taking.Lock()
 	defer k.taking.Unlock()
 	at := k.changes.Load()
-	c, settled := k.note()
+	c, settled, covered := k.note()
 	c.Finished = finished
 	err := k.saveStates(&c)
 	if err == nil {
@@ -278,25 +278,28 @@ func (k *keeper) take(finished bool) error {
 		err = k.write(c)
 	}
 	if err != nil {
+		k.run.tracker.uncover(covered)
 		return pipeline.Fatal("state", fmt.Errorf("state in %s: %w", k.dir, err))
 	}
 	k.checkpointed = at
 	if err := k.run.publish(c); err != nil {
+		k.run.tracker.uncover(covered)
 		return err
 	}
+	k.run.tracker.teller.add(covered...)
 	if err := k.journal.Forget(c.Journal.File, settled); err != nil {
 		return pipeline.Fatal("state", fmt.Errorf("state in %s: %w", k.dir, err))
 	}
 	return nil
 }
 
-// note returns how far everything got at one moment, and which entries of the journal
-// are of no use any more then.
-func (k *keeper) note() (c checkpoint, settled func(pipeline.Ref) bool) {
+// note returns how far everything got at one moment, which entries of the journal are of
+// no use any more then, and who is to be told once the checkpoint is durable.
+func (k *keeper) note() (c checkpoint, settled func(pipeline.Ref) bool, covered []notice) {
 	k.commit.Lock()
 	defer k.commit.Unlock()
 	c = k.first()
-	c.Source, c.Counts = k.run.tracker.mark()
+	c.Source, c.Counts, covered = k.run.tracker.mark()
 	c.Source.Identity = k.identity
 	c.Sink = k.run.sink.mark()
 	if k.run.dead != nil {
@@ -304,7 +307,7 @@ func (k *keeper) note() (c checkpoint, settled func(pipeline.Ref) bool) {
 	}
 	c.Usage = k.run.usage()
 	c.Elapsed = k.previous.Elapsed + time.Since(k.run.began)
-	return c, c.Source.settled()
+	return c, c.Source.settled(), covered
 }
 
 func (k *keeper) write(c checkpoint) error {

@@ -121,6 +121,14 @@ func (h *rehearsal) open() bool {
 // passed on before.
 func (h *rehearsal) drain() bool { return len(h.held) > 0 && h.open() }
 
+// refuse lets go of what was held back and did not come into the run.
+func (h *rehearsal) refuse() {
+	for _, row := range h.held {
+		h.run.tracker.teller.row(row.record, pipeline.Unfinished)
+	}
+	h.held = nil
+}
+
 // ready readies the sinks, unless no row could be prepared. A soft stop does not
 // wait for it.
 func (h *rehearsal) ready() error {

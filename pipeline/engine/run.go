@@ -122,6 +122,7 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	}
 	r.source = &sourceNode{run: r, source: p.Source, done: make(chan struct{})}
 	r.source.rehearsal = rehearsal{run: r}
+	r.tracker.teller = newTeller(r)
 	for i, s := range r.pipeline.Steps {
 		if _, foreign := s.Stage.(*foreignStage); !foreign {
 			n := newStageNode(r, s, runsOrdered(r.pipeline.Steps[i:]))
@@ -229,6 +230,7 @@ func (r *run) main(parent context.Context) {
 	if r.keeper != nil {
 		r.keeper.end()
 	}
+	r.tracker.teller.end()
 	if r.atEnd != nil {
 		if err := r.atEnd(); err != nil {
 			r.setFailure(err)
@@ -422,9 +424,16 @@ func (r *run) note(stage string, err error) {
 	r.reasons.add(stage, code, err.Error())
 }
 
+// blame notes why a record failed, for whoever asked what becomes of it.
+func (r *run) blame(rec *pipeline.Record, stage string, err error, attempts int) {
+	class, code := pipeline.Classify(err)
+	r.tracker.blame(rec, &pipeline.Failure{Stage: stage, Class: class, Code: code, Err: err, Attempts: attempts})
+}
+
 // bury makes a record a dead letter.
 func (r *run) bury(rec *pipeline.Record, stage string, err error, attempts int) {
 	r.note(stage, err)
+	r.blame(rec, stage, err, attempts)
 	r.log.Debug("dead letter", slog.String("stage", stage), slog.String("record", rec.ID()), slog.Any("error", err))
 	r.deadSoFar.Add(1)
 	if t := r.trials[stage]; t != nil {

@@ -30,6 +30,7 @@ type sourceNode struct {
 // work reads until the source ends, fails, or the run wants no more.
 func (n *sourceNode) work(ctx context.Context) {
 	defer close(n.done)
+	defer n.rehearsal.refuse()
 	defer n.seal()
 	var err error
 	func() {
@@ -50,25 +51,9 @@ func (n *sourceNode) read(ctx context.Context) error {
 	}
 	limit := n.run.options.Limit
 	for r, err := range n.source.Records(ctx) {
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case r == nil && err == nil:
-			return errNoRecord
-		case r == nil:
+		more, err := n.take(ctx, seq, r, err)
+		if seq++; err != nil || !more {
 			return err
-		}
-		r.Ref = pipeline.Ref{Seq: seq, Path: n.run.retried.child(r)}
-		seq++
-		if err == nil {
-			n.identify(r)
-		}
-		done, other := n.run.tracker.skip(r)
-		if other != nil {
-			return other
-		}
-		if !done && !n.within(func() bool { return n.rehearsal.take(r, err) }) {
-			return nil
 		}
 		if limit > 0 && int64(seq) >= limit {
 			n.within(n.rehearsal.open)
@@ -80,6 +65,40 @@ func (n *sourceNode) read(ctx context.Context) error {
 	}
 	n.within(n.rehearsal.open)
 	return nil
+}
+
+// take takes what the source yielded as its row number seq, and reports whether more is
+// wanted. The error is the source's.
+func (n *sourceNode) take(ctx context.Context, seq uint64, r *pipeline.Record, unreadable error) (more bool, err error) {
+	switch {
+	case ctx.Err() != nil:
+		n.run.tracker.teller.row(r, pipeline.Unfinished)
+		return false, nil
+	case r == nil && unreadable == nil:
+		return false, errNoRecord
+	case r == nil:
+		return false, unreadable
+	}
+	r.Ref = pipeline.Ref{Seq: seq, Path: n.run.retried.child(r)}
+	if unreadable == nil {
+		n.identify(r)
+	}
+	done, err := n.run.tracker.skip(r)
+	switch {
+	case err != nil:
+		n.run.tracker.teller.row(r, pipeline.Unfinished)
+		return false, err
+	case done:
+		n.run.tracker.teller.row(r, pipeline.EndedBefore)
+		return true, nil
+	}
+	n.run.tracker.teller.wait(ctx)
+	taken := false
+	more = n.within(func() bool { taken = true; return n.rehearsal.take(r, unreadable) })
+	if !taken {
+		n.run.tracker.teller.row(r, pipeline.Unfinished)
+	}
+	return more, nil
 }
 
 var errNoRecord = errors.New("it yielded neither a record nor an error")

@@ -15,8 +15,11 @@ import (
 type leaf struct {
 	open   int
 	left   bool     // a part of it is unfinished
+	worst  badness  // of the endings of its parts so far
 	merged []member // what a group was made of; nil for a row
 	row    *row     // of a group, that of its first member; nil if the run keeps no state
+
+	receipt *receipt // of a row, if somebody is to be told
 }
 
 // member is a leaf, and which child of the row the record was that carried it.
@@ -36,7 +39,8 @@ const (
 	unfinished
 	endings
 
-	mergedInto = endings // it lives on inside another record, which has ended
+	mergedInto = endings     // it lives on inside another record, which has ended
+	absorbed   = endings + 1 // an operator took it that does not pass on each; never with state
 )
 
 var errTwice = errors.New("a record ended twice: a stage or a foreign operator passed it on more than once")
@@ -51,6 +55,10 @@ type tracker struct {
 	ended        [endings]int64
 	openRows     int64 // rows with leaves that have not ended
 	rows         *rows // nil if the run keeps no state
+
+	teller    *teller
+	receipts  map[*receipt]struct{} // of rows that have not ended
+	uncovered []notice              // of rows that have, and no checkpoint says so
 }
 
 // begin makes r a new row.
@@ -59,11 +67,14 @@ func (t *tracker) begin(r *pipeline.Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.openRows++
+	var l *leaf
 	if t.rows != nil {
-		r.SetTicket(t.rows.begin(r))
+		l = t.rows.begin(r)
 	} else {
-		r.SetTicket(&leaf{open: 1})
+		l = &leaf{open: 1}
 	}
+	t.owe(l, r.TakeOnSettle())
+	r.SetTicket(l)
 }
 
 // identity is who a record was when it entered a stage, whatever that did to it.
@@ -142,8 +153,9 @@ func (t *tracker) settleLeaves(how ending, leaves ...member) error {
 	defer t.mu.Unlock()
 	var errs error
 	for _, m := range leaves {
-		if how == mergedInto {
+		if how == mergedInto { // in an earlier run: how the other ended nobody knows
 			t.merged++
+			m.leaf.worst = max(m.leaf.worst, wasDelivered)
 		} else {
 			t.ended[how]++
 		}
@@ -161,6 +173,7 @@ func (t *tracker) close(m member, how ending) error {
 	l := m.leaf
 	l.open--
 	l.left = l.left || how == unfinished
+	l.worst = max(l.worst, badnessOf(how))
 	if l.row != nil && how != unfinished && (l.open > 0 || l.left) {
 		l.row.mark(m.path, how)
 	}
@@ -171,6 +184,7 @@ func (t *tracker) close(m member, how ending) error {
 		return errTwice
 	case l.merged == nil:
 		t.openRows--
+		t.settleReceipt(l)
 		if l.row != nil && !l.left {
 			t.rows.end(l.row)
 		}
@@ -189,6 +203,7 @@ func (t *tracker) closeMerged(l *leaf, how ending) error {
 		case i > 0:
 			was = mergedInto
 		}
+		m.leaf.worst = max(m.leaf.worst, l.worst)
 		if err := t.close(m, was); err != nil {
 			return err
 		}
