@@ -3,6 +3,7 @@ package codec
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/rowmill/rowmill/pipeline"
 )
 
 // Compression is how the bytes of a file are compressed.
@@ -77,7 +80,7 @@ func (d *decompressor) Read(p []byte) (int, error) {
 	}
 	n, err := d.r.Read(p)
 	switch {
-	case err == nil, errors.Is(err, io.EOF), d.kind == None:
+	case err == nil, errors.Is(err, io.EOF), d.kind == None, isSource(err):
 		return n, err
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return n, fmt.Errorf("the %s data is cut short: %w", d.kind, io.ErrUnexpectedEOF)
@@ -126,10 +129,16 @@ func (d *decompressor) open() (err error) {
 	default:
 		d.r = d.raw
 	}
-	if err != nil {
+	if err != nil && !isSource(err) {
 		return fmt.Errorf("the %s data is damaged: %w", d.kind, err)
 	}
-	return nil
+	return err
+}
+
+// isSource reports whether whoever gives the bytes has failed, and not the bytes.
+func isSource(err error) bool {
+	var known *pipeline.Error
+	return errors.As(err, &known) || errors.Is(err, context.Canceled)
 }
 
 // detect decides by the setting, the name and the first bytes.

@@ -115,6 +115,10 @@ func (w *window) end() error {
 
 // fail is an error of the input as a whole.
 func (w *window) fail(err error) error {
+	var known *pipeline.Error
+	if errors.As(err, &known) { // whoever gives the bytes has said all
+		return err
+	}
 	var named *fs.PathError
 	if !errors.As(err, &named) {
 		err = fmt.Errorf("%s: %w", w.path, err)

@@ -170,6 +170,7 @@ func TestOnlyImporters(t *testing.T) {
 		{"github.com/failsafe-go/failsafe-go", "pipeline/policy", "retries, breaker and time-outs stand in one place, once for everybody"},
 		{"github.com/expr-lang/expr", "pipeline/lang", "expressions are compiled in one place, and mean the same everywhere"},
 		{"go.etcd.io/bbolt", "internal/cache", "its file format, and its panics where that is damaged, stay behind one package"},
+		{"github.com/johannesboyne/gofakes3", "internal/bucket/buckettest", "a server for tests; no program carries it"},
 		{"modernc.org/sqlite", "pipeline/builtin", "the SQL components need database/sql alone: a program pays for the driver that it imports itself"},
 		{"github.com/jackc/pgx", "pipeline/builtin", "the SQL components need database/sql alone: a program pays for the driver that it imports itself"},
 		{"github.com/spf13/cobra", "cmd/rowmill", "flags are the command's; a Go program has none"},

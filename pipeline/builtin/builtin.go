@@ -12,6 +12,7 @@ import (
 	"github.com/rowmill/rowmill/sinks"
 	sqlsink "github.com/rowmill/rowmill/sinks/sql"
 	"github.com/rowmill/rowmill/sources"
+	sources3 "github.com/rowmill/rowmill/sources/s3"
 	sqlsource "github.com/rowmill/rowmill/sources/sql"
 	"github.com/rowmill/rowmill/stages"
 	"github.com/rowmill/rowmill/stages/llm"
@@ -22,6 +23,7 @@ func Specs() []pipeline.Spec {
 	return []pipeline.Spec{
 		sources.FileSpec(),
 		sources.RangeSpec(),
+		sources3.Spec(),
 		sqlsource.Spec(),
 		sources.ValuesSpec(),
 

@@ -39,10 +39,13 @@ type keyCase struct {
 	// shows must stand in what is seen with the last value.
 	shows string
 
-	files   map[string]string // what is in DIR
-	answer  answer            // of the provider; nil echoes the question
-	script  script            // what the stage "scripted" does; not nil: the clock is a fake
-	stop    time.Duration     // when the run is asked to stop; 0 for never
+	files map[string]string // what is in DIR
+	// objects are in a bucket; S3 stands for the server's address, and LOCALS3 for the same
+	// with a name. nil for no server.
+	objects map[string]string
+	answer  answer        // of the provider; nil echoes the question
+	script  script        // what the stage "scripted" does; not nil: the clock is a fake
+	stop    time.Duration // when the run is asked to stop; 0 for never
 	options engine.Options
 }
 
@@ -118,7 +121,7 @@ func (c keyCase) compare(seen []string) error {
 func TestEveryKeyDoesSomething(t *testing.T) {
 	t.Parallel()
 	keys := allKeys(t)
-	cases := slices.Concat(sourceKeyCases(), sinkKeyCases(), sqlKeyCases(t), stageKeyCases(), llmKeyCases(), simulatorKeyCases(), engineKeyCases())
+	cases := slices.Concat(sourceKeyCases(), bucketKeyCases(), sinkKeyCases(), sqlKeyCases(t), stageKeyCases(), llmKeyCases(), simulatorKeyCases(), engineKeyCases())
 	for key := range keys {
 		if !slices.ContainsFunc(cases, func(c keyCase) bool { return c.key == key }) {
 			t.Errorf("%s: no case shows that it does anything; give it one in keys…_test.go, with two values that change the wire or the output", key)
@@ -208,6 +211,7 @@ type observation struct {
 	log     []string // of the scripted components
 	summary engine.Summary
 	elapsed time.Duration
+	atOnce  int // requests to the bucket
 	err     error
 	clean   *strings.Replacer
 }
@@ -263,8 +267,10 @@ var (
 		}
 		return strings.Join(out, ", ")
 	}}
-	kept  = aspect{"state", func(o observation) string { return o.summary.State }}
-	named = aspect{"name", func(o observation) string { return o.summary.Name }}
+	// pulled is how many requests there were to a bucket at once.
+	pulled = aspect{"at once", func(o observation) string { return fmt.Sprint(o.atOnce) }}
+	kept   = aspect{"state", func(o observation) string { return o.summary.State }}
+	named  = aspect{"name", func(o observation) string { return o.summary.Name }}
 	// asked is what the scripted components saw, in any order: what happens in the same
 	// moment has none.
 	asked  = aspect{"calls", func(o observation) string { return strings.Join(slices.Sorted(slices.Values(o.log)), "\n") }}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rowmill/rowmill/internal/bucket/buckettest"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/builtin"
 	"github.com/rowmill/rowmill/pipeline/engine"
@@ -27,6 +28,9 @@ import (
 
 // local is an address on this machine, whose port is another one each time.
 var local = regexp.MustCompile(`(127\.0\.0\.1|\[::1\]):[0-9]+`)
+
+// uploadID is another one each time.
+var uploadID = regexp.MustCompile(`uploadId=[^&]+`)
 
 // longest is how long a run may take on a real clock.
 const longest = 30 * time.Second
@@ -48,6 +52,11 @@ func (c keyCase) run(t *testing.T, value string) (o observation, err error) {
 		defer server.Close()
 		pairs = append(pairs, "URL", server.URL)
 	}
+	var objects *store
+	if c.objects != nil {
+		objects = newStore(t, c.objects)
+		pairs = append(pairs, "LOCALS3", strings.Replace(objects.URL, "127.0.0.1", "localhost", 1), "S3", objects.URL)
+	}
 	fill := strings.NewReplacer(pairs...)
 	p, err := c.load(fill, value, stage)
 	if err != nil {
@@ -59,6 +68,9 @@ func (c keyCase) run(t *testing.T, value string) (o observation, err error) {
 	o.wire, o.log = provider.seen(), stage.log
 	o.clean = strings.NewReplacer(dir, "DIR")
 	o.files, err = readFiles(dir, c.files)
+	if objects != nil {
+		objects.observe(t, &o, c.objects)
+	}
 	return o, err
 }
 
@@ -75,7 +87,7 @@ func (c keyCase) load(fill *strings.Replacer, value string, stage *scripted) (pi
 	if value != "" {
 		set = []string{c.path() + "=" + fill.Replace(value)}
 	}
-	p, err := load.Bytes("keys.yaml", []byte(fill.Replace(c.yaml)), load.Options{Registry: reg, Set: set})
+	p, err := load.Bytes("keys.yaml", []byte(fill.Replace(c.yaml)), load.Options{Registry: reg, Set: set, Env: buckettest.Env()})
 	if err != nil {
 		return p, fmt.Errorf("with %q: %w", value, err)
 	}

@@ -1,0 +1,99 @@
+package builtin_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rowmill/rowmill/internal/bucket/buckettest"
+)
+
+// store is the bucket of a case. It notes how many objects are asked for at once.
+type store struct {
+	*buckettest.Server
+	mu        sync.Mutex
+	now, most int
+}
+
+func newStore(t *testing.T, objects map[string]string) *store {
+	t.Helper()
+	s := &store{Server: buckettest.New(t)}
+	for key, data := range objects {
+		s.Put(t, key, data)
+	}
+	s.Set(s.slow)
+	return s
+}
+
+// slow answers a moment later, so that requests meet.
+func (s *store) slow(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+	if r.Method != http.MethodGet || strings.Contains(r.URL.RawQuery, "list-type") {
+		return false
+	}
+	s.mu.Lock()
+	s.now++
+	s.most = max(s.most, s.now)
+	s.mu.Unlock()
+	time.Sleep(50 * time.Millisecond)
+	s.mu.Lock()
+	s.now--
+	s.mu.Unlock()
+	return false
+}
+
+// observe adds the requests, and the objects that were not there before.
+func (s *store) observe(t *testing.T, o *observation, before map[string]string) {
+	t.Helper()
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete} {
+		for _, r := range s.Requests(method, "") {
+			query := uploadID.ReplaceAllString(r.Query, "uploadId=ID")
+			o.wire = append(o.wire, fmt.Sprintf("%s %s?%s %s in %q", r.Method, r.Path, query, r.Range, r.Region))
+		}
+	}
+	for _, key := range s.Keys(t, "") {
+		if _, input := before[key]; !input {
+			data, _ := s.Read(t, key)
+			o.files["s3:"+key] = string(data)
+		}
+	}
+	o.atOnce = s.most
+}
+
+// bucketKeyCases are about the keys of the source s3.
+func bucketKeyCases() []keyCase {
+	several := map[string]string{}
+	for i := range 9 {
+		several[fmt.Sprintf("many/%d.txt", i)] = fmt.Sprint(i)
+	}
+	from := func(key, config string, objects map[string]string, values ...string) keyCase {
+		return keyCase{
+			key:     "source s3: " + key,
+			yaml:    fmt.Sprintf("source: {s3: {bucket: rows, endpoint: S3%s}}\nsink: {file: {path: DIR/out.jsonl}}", config),
+			objects: objects, values: values,
+		}
+	}
+	one := map[string]string{"a.jsonl": "{\"n\":1}\n", "b/a.jsonl": "{\"n\":2}\n"}
+	local := from("path_style", ", key: a.jsonl", one, "true", "false")
+	local.yaml = strings.Replace(local.yaml, "endpoint: S3", "endpoint: LOCALS3", 1)
+	ahead := from("prefetch", ", key: 'many/*'", several, "0", "3")
+	ahead.see = []aspect{pulled, output}
+	return []keyCase{
+		from("bucket", ", key: a.jsonl", one, "rows", "nobodys"),
+		from("key", "", one, "a.jsonl", "b/a.jsonl", "'**/a.jsonl'", "[b/a.jsonl, a.jsonl]"),
+		from("prefix", "", one, "a", "b/", "nothing"),
+		from("format", ", key: a.jsonl", map[string]string{"a.jsonl": "{\"n\": 1}\n{\"n\":2}\n"}, "auto", "lines", "whole", "csv"),
+		from("compression", ", key: a.jsonl", map[string]string{"a.jsonl": gzipped("{\"n\":1}\n")}, "auto", "none"),
+		from("delimiter", ", key: a.csv", map[string]string{"a.csv": "a,b;c\n1,2;3\n"}, "','", "';'"),
+		from("types", ", key: a.csv", map[string]string{"a.csv": "a,b\n1,yes\nx,no\n"}, "", "{a: number}", "{b: bool}"),
+		from("field", ", key: a.txt", map[string]string{"a.txt": "one\n"}, "text", "line"),
+		from("max_record", ", key: a.jsonl", map[string]string{"a.jsonl": "{\"text\":\"a long one\"}\n{\"n\":1}\n"}, "64MiB", "10"),
+		from("endpoint", ", key: a.jsonl", one, "S3", "S3/elsewhere"),
+		from("region", ", key: a.jsonl", one, "us-east-1", "eu-west-1"),
+		from("profile", ", key: a.jsonl", one, "", "nobody"),
+		from("anonymous", ", key: a.jsonl", one, "false", "true"),
+		local, ahead,
+	}
+}
