@@ -59,6 +59,10 @@ func ParseRecord(raw []byte) (*Record, error) {
 	return &Record{raw: bytesToString(raw)}, nil
 }
 
+// RawRecord returns the record of the text of a JSON object without surrounding white
+// space, which is not checked: for sources that have made it themselves. See [ParseRecord].
+func RawRecord(object string) *Record { return &Record{raw: object} }
+
 // Unreadable returns a record that holds the bytes of a row that could not be
 // read. It has no fields; a source yields it with the error, for the dead letter.
 func Unreadable(raw []byte) *Record {

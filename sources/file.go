@@ -173,13 +173,13 @@ func (f *File) read(ctx context.Context, in input, columns *rowfile.Columns, yie
 	}
 	defer o.close()
 	defer context.AfterFunc(ctx, o.wake)()
-	if err := columns.Check(in.path, o.Rows); err != nil {
+	if err := columns.Check(in.Path, o.Rows); err != nil {
 		if !errors.Is(err, io.EOF) && ctx.Err() == nil {
 			yield(nil, err)
 		}
 		return false
 	}
-	if f.start != nil && f.start.Path == in.path {
+	if f.start != nil && f.start.Path == in.Path {
 		if err := o.SkipTo(*f.start); err != nil && ctx.Err() == nil {
 			yield(nil, err)
 			return false
@@ -194,13 +194,13 @@ func (f *File) measure(files []input, skipped int) {
 	var total, done int64
 	for i, in := range files {
 		if i < skipped {
-			done += in.size
+			done += in.Size
 		}
-		if !in.regular {
+		if !in.Regular {
 			total = 0
 			break
 		}
-		total += in.size
+		total += in.Size
 	}
 	f.done.Store(done)
 	f.total.Store(total)
@@ -231,10 +231,10 @@ func (f *File) Shape(pipeline.Shape) pipeline.Shape {
 
 // format is how rows stand in a file; empty if nothing tells.
 func (f *File) format(in input) codec.Format {
-	if auto := f.config.Format == "" || f.config.Format == string(codec.Auto); auto && in.path == stdinName {
+	if auto := f.config.Format == "" || f.config.Format == string(codec.Auto); auto && in.Path == stdinName {
 		return codec.JSONL
 	}
-	return f.reading().FormatOf(in.path)
+	return f.reading().FormatOf(in.Path)
 }
 
 // shapeOf returns what the rows of one file look like. Only a plain file is opened:
@@ -243,7 +243,7 @@ func (f *File) shapeOf(in input) pipeline.Shape {
 	if f.format(in) == codec.Lines {
 		return f.reading().LinesShape()
 	}
-	if !in.regular {
+	if !in.Regular {
 		return pipeline.Shape{}
 	}
 	o, err := f.open(in)
@@ -289,8 +289,8 @@ func (f *File) Probe(ctx context.Context) error {
 }
 
 func (f *File) probe(in input, columns *rowfile.Columns) error {
-	if !in.regular {
-		rows, err := f.reading().Open(codec.Input{Path: in.path, Stream: strings.NewReader("")}, f.format(in))
+	if !in.Regular {
+		rows, err := f.reading().Open(codec.Input{Path: in.Path, Stream: strings.NewReader("")}, f.format(in))
 		if err == nil {
 			rows.Close()
 		}

@@ -2,8 +2,6 @@ package sources
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/infiles"
 	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -25,28 +24,6 @@ type fileID struct {
 	// Ended says that the last row has its line break. Of a compressed file that is looked
 	// at only when it has grown.
 	Ended bool `json:"ended"`
-}
-
-// The samples by which a file is known: the first and the last 4 KiB, and 16 blocks in
-// between. A small file is read whole.
-const (
-	sampleBytes   = 4 << 10
-	sampleBetween = 16
-)
-
-// samples are where the samples of a file of that size begin.
-func samples(size int64) []int64 {
-	var at []int64
-	if size <= (sampleBetween+2)*sampleBytes {
-		for i := int64(0); i < size; i += sampleBytes {
-			at = append(at, i)
-		}
-		return at
-	}
-	for i := range int64(sampleBetween + 1) {
-		at = append(at, i*((size-sampleBytes)/(sampleBetween+1)))
-	}
-	return append(at, size-sampleBytes)
 }
 
 // Identify says what the files are known by: names, sizes, and a hash of samples. "" if
@@ -70,7 +47,7 @@ func (f *File) Identify(ctx context.Context) (string, error) {
 
 // identities are those of all files; nil if one of them is no plain file.
 func (f *File) identities(ctx context.Context, files []input) (_ []fileID, err error) {
-	if slices.ContainsFunc(files, func(in input) bool { return !in.regular }) {
+	if slices.ContainsFunc(files, func(in input) bool { return !in.Regular }) {
 		return nil, nil
 	}
 	ids := make([]fileID, len(files))
@@ -78,7 +55,7 @@ func (f *File) identities(ctx context.Context, files []input) (_ []fileID, err e
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if ids[i], err = f.identify(in, in.size); err != nil {
+		if ids[i], err = f.identify(in, in.Size); err != nil {
 			return nil, pipeline.Fatal("source", err)
 		}
 	}
@@ -87,22 +64,22 @@ func (f *File) identities(ctx context.Context, files []input) (_ []fileID, err e
 
 // identify says what a file is known by when it has that size.
 func (f *File) identify(in input, size int64) (id fileID, err error) {
-	id = fileID{Path: in.path, Size: size}
-	file, err := os.Open(in.path)
+	id = fileID{Path: in.Path, Size: size}
+	file, err := os.Open(in.Path)
 	if err != nil {
 		return id, err
 	}
 	defer func() { _ = file.Close() }() // nothing was written
-	if id.Hash, err = hashSamples(file, size); err != nil {
-		return id, fmt.Errorf("%s: %w", in.path, err)
+	if id.Hash, err = infiles.Hash(file, size); err != nil {
+		return id, fmt.Errorf("%s: %w", in.Path, err)
 	}
 	then := io.NewSectionReader(file, 0, size)
 	if size == 0 {
 		id.Ended = true
-	} else if kind, err := codec.Detect(then, in.path, f.compression()); err == nil && kind == codec.None {
+	} else if kind, err := codec.Detect(then, in.Path, f.compression()); err == nil && kind == codec.None {
 		last := make([]byte, 1)
 		if _, err := file.ReadAt(last, size-1); err != nil {
-			return id, fmt.Errorf("%s: %w", in.path, err)
+			return id, fmt.Errorf("%s: %w", in.Path, err)
 		}
 		id.Ended = last[0] == '\n'
 	}
@@ -110,21 +87,6 @@ func (f *File) identify(in input, size int64) (id fileID, err error) {
 }
 
 func (f *File) compression() codec.Compression { return codec.Compression(f.config.Compression) }
-
-func hashSamples(file io.ReaderAt, size int64) (string, error) {
-	sum := sha256.New()
-	for _, at := range samples(size) {
-		want := min(sampleBytes, size-at)
-		n, err := io.Copy(sum, io.NewSectionReader(file, at, want))
-		if err == nil && n < want {
-			err = errors.New("it became shorter while it was read")
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
-}
 
 // Compare says how the files differ from those of an earlier run. They have grown if the
 // last one has more rows, or if others follow it. Everything else is an error: the rows
@@ -179,7 +141,7 @@ func (f *File) compare(was, now fileID, last bool) error {
 	if was == now {
 		return nil
 	}
-	in := input{path: was.Path}
+	in := input{Path: was.Path}
 	switch {
 	case now.Size < was.Size:
 		return fmt.Errorf("%s has %d bytes and had %d", was.Path, now.Size, was.Size)
@@ -206,19 +168,19 @@ func (f *File) compare(was, now fileID, last bool) error {
 // compareUnended refuses a file that has grown although its last row may have had no end:
 // of a compressed one that is not known yet.
 func (f *File) compareUnended(in input, size int64) error {
-	file, err := os.Open(in.path)
+	file, err := os.Open(in.Path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = file.Close() }() // nothing was written
-	stream := codec.Decompress(io.NewSectionReader(file, 0, size), in.path, f.compression())
+	stream := codec.Decompress(io.NewSectionReader(file, 0, size), in.Path, f.compression())
 	defer func() { _ = stream.Close() }()
 	last, err := lastByte(stream)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s has grown, and where it ended it was not whole: %w", in.path, err)
+		return fmt.Errorf("%s has grown, and where it ended it was not whole: %w", in.Path, err)
 	case last != '\n':
-		return fmt.Errorf("%s has grown, and its last row had no line break: it may be another row now", in.path)
+		return fmt.Errorf("%s has grown, and its last row had no line break: it may be another row now", in.Path)
 	default:
 		return nil
 	}
@@ -251,7 +213,7 @@ func (f *File) Seek(_ context.Context, at pipeline.Origin) error {
 // skipTo leaves out the files in front of where the rows begin: how many they are. The
 // header of the first is read all the same.
 func (f *File) skipTo(files []input, columns *rowfile.Columns) (int, error) {
-	i := slices.IndexFunc(files, func(in input) bool { return in.path == f.start.Path })
+	i := slices.IndexFunc(files, func(in input) bool { return in.Path == f.start.Path })
 	if i < 0 {
 		return 0, pipeline.Fatal("source", fmt.Errorf("%s is gone", f.start.Path))
 	}
@@ -263,7 +225,7 @@ func (f *File) skipTo(files []input, columns *rowfile.Columns) (int, error) {
 		return 0, err
 	}
 	defer o.close()
-	if err := columns.Check(files[0].path, o.Rows); err != nil && !errors.Is(err, io.EOF) {
+	if err := columns.Check(files[0].Path, o.Rows); err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
 	return i, nil

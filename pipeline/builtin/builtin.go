@@ -12,6 +12,7 @@ import (
 	"github.com/rowmill/rowmill/sinks"
 	sqlsink "github.com/rowmill/rowmill/sinks/sql"
 	"github.com/rowmill/rowmill/sources"
+	parquetsource "github.com/rowmill/rowmill/sources/parquet"
 	sources3 "github.com/rowmill/rowmill/sources/s3"
 	sqlsource "github.com/rowmill/rowmill/sources/sql"
 	"github.com/rowmill/rowmill/stages"
@@ -22,6 +23,7 @@ import (
 func Specs() []pipeline.Spec {
 	return []pipeline.Spec{
 		sources.FileSpec(),
+		parquetsource.Spec(),
 		sources.RangeSpec(),
 		sources3.Spec(),
 		sqlsource.Spec(),

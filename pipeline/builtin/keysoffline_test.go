@@ -31,7 +31,7 @@ func sourceKeyCases() []keyCase {
 	const open = "source: {range: {}}\nsink: {file: {path: DIR/out.jsonl}}"
 	path := fileCase("path", "in/a.jsonl", "{\"n\":1}\n", "", "DIR/in/a.jsonl", "DIR/in/b.jsonl", "'DIR/in/*.jsonl'", "[DIR/in/b.jsonl, DIR/in/a.jsonl]")
 	path.files["in/b.jsonl"] = "{\"n\":2}\n"
-	return []keyCase{
+	return append(parquetKeyCases(),
 		path,
 		fileCase("format", "a.jsonl", "{\"n\": 1}\n{\"n\":2}\n", "", "auto", "lines", "whole", "csv"),
 		fileCase("compression", "a.jsonl", gzipped("{\"n\":1}\n"), "", "auto", "none"),
@@ -39,13 +39,13 @@ func sourceKeyCases() []keyCase {
 		fileCase("types", "a.csv", "a,b\n1,yes\nx,no\n", "", "", "{a: number}", "{b: bool}"),
 		fileCase("field", "a.txt", "one\n", "", "text", "line"),
 		fileCase("max_record", "a.jsonl", "{\"text\":\"a long one\"}\n{\"n\":1}\n", "", "64MiB", "10"),
-		{key: "source range: from", yaml: rangeYAML, values: []string{"1", "2", "-1"}},
-		{key: "source range: to", yaml: rangeYAML, values: []string{"4", "5"}},
-		{key: "source range: count", yaml: open, values: []string{"1", "2"}},
-		{key: "source range: step", yaml: rangeYAML, values: []string{"1", "2"}},
-		{key: "source range: field", yaml: rangeYAML, values: []string{"i", "number"}},
-		{key: "source values: rows", yaml: valuesYAML, values: []string{"[{a: 1}]", "[{a: 2}]", "[text]"}},
-	}
+		keyCase{key: "source range: from", yaml: rangeYAML, values: []string{"1", "2", "-1"}},
+		keyCase{key: "source range: to", yaml: rangeYAML, values: []string{"4", "5"}},
+		keyCase{key: "source range: count", yaml: open, values: []string{"1", "2"}},
+		keyCase{key: "source range: step", yaml: rangeYAML, values: []string{"1", "2"}},
+		keyCase{key: "source range: field", yaml: rangeYAML, values: []string{"i", "number"}},
+		keyCase{key: "source values: rows", yaml: valuesYAML, values: []string{"[{a: 1}]", "[{a: 2}]", "[text]"}},
+	)
 }
 
 func sinkKeyCases() []keyCase {

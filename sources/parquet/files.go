@@ -1,0 +1,139 @@
+package parquet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/rowmill/rowmill/internal/infiles"
+	"github.com/rowmill/rowmill/pipeline"
+)
+
+// columns are those of the first file; every other one must have the same, in whatever
+// order.
+type columns struct {
+	path  string
+	shape pipeline.Shape
+}
+
+func (c *columns) check(path string, shape pipeline.Shape) error {
+	if c.path == "" {
+		c.path, c.shape = path, shape
+		return nil
+	}
+	var differences []string
+	if lacks := lacking(c.shape, shape); len(lacks) > 0 {
+		differences = append(differences, "it lacks "+strings.Join(lacks, ", "))
+	}
+	if besides := lacking(shape, c.shape); len(besides) > 0 {
+		differences = append(differences, "it has "+strings.Join(besides, ", ")+" besides")
+	}
+	for _, f := range shape.Fields {
+		was, ok := c.shape.Lookup(f.Name)
+		if ok && was.Type != f.Type && was.Type != pipeline.AnyType && f.Type != pipeline.AnyType {
+			differences = append(differences, fmt.Sprintf("%q is of another type", f.Name))
+		}
+	}
+	if len(differences) == 0 {
+		return nil
+	}
+	return pipeline.Fatal("source", fmt.Errorf("%s: its columns are not those of %s: %s; name those that all have with `columns`",
+		path, c.path, strings.Join(differences, " and ")))
+}
+
+// lacking returns the fields of one shape that another has not.
+func lacking(of, in pipeline.Shape) []string {
+	var out []string
+	for _, f := range of.Fields {
+		if _, ok := in.Lookup(f.Name); !ok {
+			out = append(out, fmt.Sprintf("%q", f.Name))
+		}
+	}
+	return out
+}
+
+// fileID is what a file is known by in a later run.
+type fileID struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+	// Hash is of samples of its bytes, the footer among them.
+	Hash string `json:"hash"`
+}
+
+// Identify says what the files are known by: names, sizes, and a hash of samples. Records
+// reads what was there then.
+func (s *Source) Identify(ctx context.Context) (string, error) {
+	files, err := s.files()
+	if err != nil {
+		return "", err
+	}
+	ids, err := identities(ctx, files)
+	if err != nil {
+		return "", err
+	}
+	s.found = files
+	text, err := json.Marshal(ids)
+	return string(text), err
+}
+
+func identities(ctx context.Context, files []infiles.File) ([]fileID, error) {
+	ids := make([]fileID, len(files))
+	for i, in := range files {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		file, err := os.Open(in.Path)
+		if err != nil {
+			return nil, pipeline.Fatal("source", err)
+		}
+		hash, err := infiles.Hash(file, in.Size)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return nil, pipeline.Fatal("source", fmt.Errorf("%s: %w", in.Path, err))
+		}
+		ids[i] = fileID{Path: in.Path, Size: in.Size, Hash: hash}
+	}
+	return ids, nil
+}
+
+// Compare says how the files differ from those of an earlier run. They have grown if
+// others follow them. Everything else is an error: the rows would not be what they were.
+func (s *Source) Compare(ctx context.Context, was string) (pipeline.Change, error) {
+	files, err := s.files()
+	if err != nil {
+		return pipeline.Same, err
+	}
+	now, err := identities(ctx, files)
+	if err != nil {
+		return pipeline.Same, err
+	}
+	var then []fileID
+	if err := json.Unmarshal([]byte(was), &then); err != nil {
+		return pipeline.Same, fmt.Errorf("what is known of the files then is damaged: %w", err)
+	}
+	for i, id := range then {
+		at := slices.IndexFunc(now, func(n fileID) bool { return n.Path == id.Path })
+		switch {
+		case at < 0:
+			return pipeline.Same, fmt.Errorf("%s is gone", id.Path)
+		case at != i:
+			return pipeline.Same, fmt.Errorf("%s is read in front of %s and was not there; a new file may only come behind all others", now[i].Path, id.Path)
+		case now[i] != id:
+			return pipeline.Same, fmt.Errorf("%s has other bytes than it had, %d and not %d", id.Path, now[i].Size, id.Size)
+		}
+	}
+	if len(now) > len(then) {
+		return pipeline.Grown, nil
+	}
+	return pipeline.Same, nil
+}
+
+// Seek has Records begin with the row that stood at a place. Row groups and, where the
+// columns are flat, pages in front of it are not decoded.
+func (s *Source) Seek(_ context.Context, at pipeline.Origin) error {
+	s.start = &at
+	return nil
+}
