@@ -68,7 +68,11 @@ func (o outcome) advice() string {
 	case errors.As(o.err, new(*engine.PreflightError)):
 		return "nothing was written, and no row was sent anywhere"
 	case o.err == nil && counts.DeadLettered > 0 && o.summary.DeadLetters != "":
-		return fmt.Sprintf("%s: see %s", plural(counts.DeadLettered, "record failed", "records failed"), printable(o.summary.DeadLetters))
+		advice := fmt.Sprintf("%s: see %s", plural(counts.DeadLettered, "record failed", "records failed"), printable(o.summary.DeadLetters))
+		if o.summary.Known > 0 { // they are no new rows
+			advice += "; `rowmill retry` runs " + map[bool]string{true: "it", false: "them"}[counts.DeadLettered == 1] + " again"
+		}
+		return advice
 	case o.verdict() != "finished" && o.summary.State != "" && o.began:
 		return "run it again to go on; nothing that is done is done or paid for again"
 	case o.verdict() != "finished" && counts.Delivered > 0 && !toStdout(o.sink):
@@ -80,6 +84,9 @@ func (o outcome) advice() string {
 
 // nothingToDo says of a finished run what it delivered.
 func (o outcome) nothingToDo() string {
+	if o.summary.Known > 0 {
+		return fmt.Sprintf("none of the %s of %s is new", plural(o.summary.Known, "row", "rows"), printable(o.summary.Name))
+	}
 	return fmt.Sprintf("%s was finished before, with %s; --fresh runs anew",
 		printable(o.summary.Name), plural(o.summary.Counts.Delivered, "record delivered", "records delivered"))
 }
@@ -90,7 +97,7 @@ func (o outcome) report() report {
 		Name: s.Name, Outcome: o.verdict(), ExitCode: o.code(), Counts: s.Counts, Stages: s.Stages, Reasons: s.Reasons,
 		ElapsedSeconds: thousandths(s.Elapsed.Seconds()), RowsPerSecond: thousandths(rowsPerSecond(s)),
 		Output: o.sink, DeadLetters: s.DeadLetters, RepeatedKeys: s.RepeatedKeys,
-		State: s.State, DoneBefore: s.DoneBefore, Replayed: s.Replayed, NothingToDo: s.NothingToDo, Delivery: string(s.Delivery),
+		State: s.State, DoneBefore: s.DoneBefore, Replayed: s.Replayed, Known: s.Known, Changed: s.Changed, NothingToDo: s.NothingToDo, Delivery: string(s.Delivery),
 	}
 	if o.err != nil && !o.interrupted() {
 		r.Error = o.err.Error()

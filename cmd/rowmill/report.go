@@ -28,10 +28,14 @@ type report struct {
 	RepeatedKeys   int64                 `json:"repeated_keys,omitzero"`
 	// State is the folder of the run's state; DoneBefore the rows that had ended in the
 	// run that this one went on with, Replayed the answers taken from its journal.
-	State       string `json:"state,omitempty"`
-	DoneBefore  int64  `json:"done_before,omitzero"`
-	Replayed    int64  `json:"replayed,omitzero"`
-	NothingToDo bool   `json:"nothing_to_do,omitzero"`
+	State      string `json:"state,omitempty"`
+	DoneBefore int64  `json:"done_before,omitzero"`
+	Replayed   int64  `json:"replayed,omitzero"`
+	// Known is how many rows --new has passed by, Changed how many others have the key of
+	// one that was done.
+	Known       int64 `json:"known,omitzero"`
+	Changed     int64 `json:"changed,omitzero"`
+	NothingToDo bool  `json:"nothing_to_do,omitzero"`
 	// Delivery is how often a record may be in the output after a kill.
 	Delivery string `json:"delivery,omitempty"`
 }

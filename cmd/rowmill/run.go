@@ -39,6 +39,7 @@ type runFlags struct {
 	sourceFlags
 	limit                       int64
 	fresh, noPreflight, noState bool
+	onlyNew                     bool
 	state                       string
 	retry                       *retry // the command is retry; else nil
 	progress, summary, logLevel choice
@@ -54,6 +55,8 @@ func (a *app) runCommand() *cobra.Command {
 A run that was stopped, failed or killed goes on where it was when it is run again:
 what was paid for is not paid again, and no row is written twice. What it needs for that
 is in .rowmill/<name>. A run that is finished has nothing to do; --fresh starts over.
+Rows that were added behind the others are done without that. Where the source has a key,
+--new takes all rows that are new or have changed, wherever they stand.
 
 Ctrl-C stops reading, finishes what is in flight and writes it; a second one aborts.
 Standard output carries rows only (a sink with path: "-"), everything else goes to
@@ -64,6 +67,7 @@ standard error. Variables (${NAME}) come from the environment, and below it from
 		Example: `  rowmill run pipelines/quickstart.yaml
   rowmill run triage.yaml --limit 3
   rowmill run triage.yaml --set stages.label.parallelism=4 --fresh
+  rowmill run triage.yaml --new
   rowmill run triage.yaml --summary json 2>log; tail -n 1 log | jq .counts`,
 		Args:              oneFile,
 		ValidArgsFunction: pipelineFiles,
@@ -75,9 +79,12 @@ standard error. Variables (${NAME}) come from the environment, and below it from
 	f.add(cmd)
 	flags.Int64Var(&f.limit, "limit", 0, "read this `number` of rows only; 0 is all of them")
 	flags.BoolVar(&f.fresh, "fresh", false, "start over: overwrite the output of an earlier run, and forget how far it got")
+	flags.BoolVar(&f.onlyNew, "new", false, "take the rows only whose key and content are not done yet, whatever else has become of the source")
 	flags.StringVar(&f.state, "state", "", "keep the state of the run in this `folder`, not in .rowmill/<name>")
 	flags.BoolVar(&f.noState, "no-state", false, "keep no state: a run that ends early cannot go on")
 	cmd.MarkFlagsMutuallyExclusive("state", "no-state")
+	cmd.MarkFlagsMutuallyExclusive("new", "no-state")
+	cmd.MarkFlagsMutuallyExclusive("new", "fresh")
 	flags.BoolVar(&f.noPreflight, "no-preflight", false, "do not check outputs, keys, models and prompts before the first row")
 	addChoice(cmd, &f.progress, "progress", "how to show progress: a live line on a terminal, a line now and then elsewhere", "auto", "plain", "none")
 	addChoice(cmd, &f.summary, "summary", "the summary's form; json is one object, the last line of standard error", "text", "json")
@@ -132,7 +139,7 @@ func (a *app) execute(ctx context.Context, path string, f runFlags, talk *screen
 		logger.Debug("checking outputs, keys, models and prompts before the first row")
 	}
 	e, err := a.start(ctx, p, f, engine.Options{
-		Logger: logger, Limit: f.limit, Fresh: f.fresh, Preflight: !f.noPreflight, State: stateFolder(p, f),
+		Logger: logger, Limit: f.limit, Fresh: f.fresh, New: f.onlyNew, Preflight: !f.noPreflight, State: stateFolder(p, f),
 	})
 	if err != nil {
 		return outcome{err: &refusal{err}}

@@ -30,7 +30,16 @@ func summaryText(s engine.Summary, verdict, sink string) string {
 		if s.Replayed > 0 {
 			fmt.Fprintf(&b, "; %s taken from its journal", plural(s.Replayed, "answer", "answers"))
 		}
-		b.WriteString("\n\n")
+		b.WriteString("\n")
+	}
+	if s.Known > 0 {
+		fmt.Fprintf(&b, "  passed by %s of the source: their keys and contents were known\n", plural(s.Known, "row", "rows"))
+	}
+	if s.Changed > 0 {
+		fmt.Fprintf(&b, "  %s a key that was known, with other content: what came of the earlier rows is in the output too\n", plural(s.Changed, "row has", "rows have"))
+	}
+	if s.Resumed || s.Known > 0 {
+		b.WriteString("\n")
 	}
 	for _, line := range endings(s.Counts, printable(sink), s.DeadLetters) {
 		fmt.Fprintf(&b, "  %-16s %9s", line.name, humanize.Comma(line.count))

@@ -23,6 +23,9 @@ const (
 	lockName       = "lock"
 	checkpointName = "checkpoint"
 	temporaryName  = "checkpoint.tmp"
+
+	// DoneName is the file of the rows that are done.
+	DoneName = "done"
 )
 
 // HeldError is why a folder cannot be used: another run does.
@@ -187,7 +190,7 @@ func Clear(files fsys.FS, dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "journal.") || strings.HasPrefix(e.Name(), "state.") {
+		if e.Name() == DoneName || strings.HasPrefix(e.Name(), "journal.") || strings.HasPrefix(e.Name(), "state.") {
 			if err := files.Remove(filepath.Join(dir, e.Name())); err != nil {
 				return err
 			}

@@ -24,6 +24,13 @@ type Options struct {
 	// Fresh starts over: the sinks overwrite output of an earlier run, and what State
 	// has of it is forgotten.
 	Fresh bool
+	// New takes those rows only whose key (Pipeline.Key) and content are not among what the
+	// finished run in State has done, whatever else has become of the source: it is read
+	// from its beginning, rows that are known are passed by, and the sinks go on behind what
+	// is there. Of rows with the same key and content one is taken. Rows whose dead letters
+	// are kept are known too: see [StartRetry]. Without a run in State it is a first run;
+	// one that is not finished is gone on with first, and must have the source that it had.
+	New bool
 	// State is the folder in which the run keeps what it needs to go on after it was
 	// killed: a run that finds one unfinished there goes on with it. Nobody else may
 	// use the folder. "off" keeps nothing; "" leaves it to Pipeline.State, and keeps
@@ -132,8 +139,13 @@ type Summary struct {
 	DoneBefore int64 `json:"done_before,omitempty"`
 	Replayed   int64 `json:"replayed,omitempty"`
 	// NothingToDo says that the earlier run was finished, and nothing has come to its
-	// source since. Nothing was read or written.
+	// source since. Nothing was written.
 	NothingToDo bool `json:"nothing_to_do,omitempty"`
+	// Known is how many rows of the source a run for new ones ([Options.New]) has passed by;
+	// they are not in Counts. Changed is how many of the others have the key of a row that
+	// was done, with other content: what that row became is in the output too.
+	Known   int64 `json:"known,omitempty"`
+	Changed int64 `json:"changed,omitempty"`
 	// Delivery is how often a record may be in the output of a run that was killed and
 	// went on.
 	Delivery pipeline.Delivery `json:"delivery,omitempty"`

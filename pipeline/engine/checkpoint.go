@@ -29,7 +29,11 @@ type checkpoint struct {
 	// States are how long the files of the stages that remember are, by stage.
 	States  map[string]int64 `json:"states,omitempty"`
 	Journal journal.Mark     `json:"journal"`
-	Counts  Counts           `json:"counts"` // of the rows that have ended
+	// Done is the file of the rows that are done; nil if none is kept.
+	Done *doneMark `json:"done,omitempty"`
+	// New says that the run passes by rows that are done, see [Options.New].
+	New    bool   `json:"new,omitempty"`
+	Counts Counts `json:"counts"` // of the rows that have ended
 	// Usage is what the stages report, by stage and name.
 	Usage    map[string]map[string]int64 `json:"usage,omitempty"`
 	Elapsed  time.Duration               `json:"elapsed"`
@@ -43,6 +47,13 @@ type sourceMark struct {
 	Next     uint64 `json:"next"`
 	// Open are the rows that have not ended: the first and the last of each stretch.
 	Open [][2]uint64 `json:"open,omitempty"`
+	// Base is the number of the source's first row: a run for new rows goes on with the
+	// numbers of the one before, so that no two rows have the same.
+	Base uint64 `json:"base,omitempty"`
+	// Known are the rows from Base on that were passed by, Changed others that have the key
+	// of one.
+	Known   uint64 `json:"known,omitempty"`
+	Changed uint64 `json:"changed,omitempty"`
 	// Children are the children of open rows that have ended, and how.
 	Children map[uint64]map[string]ending `json:"children,omitempty"`
 	// From is the row to begin with: no row below is open. At is where it stood, Prefix
@@ -59,12 +70,13 @@ type sinkMark struct {
 }
 
 // mark returns how far the source got, the counts of the rows that have ended, and who is
-// to be told so once that is durable.
-func (t *tracker) mark() (sourceMark, Counts, []notice) {
+// to be told so once that is durable; those rows that are done go to a file.
+func (t *tracker) mark(done *doneFile) (sourceMark, Counts, []notice) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, counts := t.rows, t.sum()
 	counts.Unfinished = 0
+	done.take(s)
 	from := s.latest
 	if s.first != nil {
 		from = s.first.place
@@ -75,14 +87,16 @@ func (t *tracker) mark() (sourceMark, Counts, []notice) {
 	covered := t.uncovered
 	t.uncovered = nil
 	return sourceMark{
-		Next: s.next, Open: s.stretches(), Children: s.partly(),
+		Next: s.next, Open: s.stretches(), Children: s.partly(), Base: s.base, Known: s.known, Changed: s.changed,
 		From: from.seq, At: from.origin, Prefix: from.before,
 	}, counts, covered
 }
 
 // without takes out what a row that has not ended has added.
 func (c *Counts) without(r *row) {
-	c.Read--
+	if r.counted {
+		c.Read--
+	}
 	c.Made -= r.made
 	c.Merged -= r.merged
 	c.Delivered -= r.ended[delivered]
@@ -101,6 +115,7 @@ func (t *tracker) resume(m sourceMark, c Counts) {
 	t.ended = [endings]int64{delivered: c.Delivered, dropped: c.Dropped, droppedOnError: c.DroppedOnError, deadLettered: c.DeadLettered}
 	s := t.rows
 	s.next, s.skipBelow = m.Next, m.Next
+	s.base, s.known, s.changed = m.Base, m.Known, m.Changed
 	s.latest = place{m.From, m.At, m.Prefix}
 	s.begun = s.latest
 	s.reopened = map[uint64]map[string]ending{}
@@ -152,11 +167,10 @@ func listDifferences(keys []string) string {
 	return strings.Join(keys, ", ") + more
 }
 
-// ended is how many rows have ended.
-func (m sourceMark) ended() uint64 {
-	n := m.Next
+// open is how many rows were read and have not ended.
+func (m sourceMark) open() (n uint64) {
 	for _, stretch := range m.Open {
-		n -= stretch[1] - stretch[0] + 1
+		n += stretch[1] - stretch[0] + 1
 	}
 	return n
 }

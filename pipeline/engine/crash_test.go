@@ -64,6 +64,7 @@ const (
 	pointRemember   = "remember"     // what a stage remembers is written, and no checkpoint says so
 	pointForget     = "forget"       // an old file of the journal goes
 	pointDead       = "dead letters" // like written
+	pointDone       = "done"         // which rows are done is written, and no checkpoint says so
 )
 
 // doomedFS is a file system with points in it.
@@ -117,6 +118,8 @@ func (f doomedFile) Write(p []byte) (int, error) {
 		f.doom.at(pointJournalled)
 	case strings.HasPrefix(name, "state."):
 		f.doom.at(pointRemember)
+	case name == "done":
+		f.doom.at(pointDone)
 	}
 	return n, err
 }
@@ -197,9 +200,14 @@ type doomedCase struct {
 	// inOrder says that the output is to be in the order of the input.
 	inOrder bool
 	points  []string
+	// shuffle has the rows in another order, without every tenth, and with new ones among
+	// them.
+	shuffle bool
 }
 
-const doomedRows = 160
+// doomedRows is how many rows the input has, and shuffledNew how many of the shuffled ones
+// are new.
+const doomedRows, shuffledNew = 160, 16
 
 func doomedCases() []doomedCase {
 	always := []string{pointJournalled, pointWritten, pointCheckpoint, pointRename, pointRenamed, pointRewinding, pointRewound}
@@ -208,18 +216,18 @@ func doomedCases() []doomedCase {
     retry: {attempts: 1}
 `
 	return []doomedCase{
-		{"ordered", "in.jsonl", "out.jsonl", ask, true, always},
-		{"unordered csv to gzip", "in.csv", "out.csv.gz", ask + "    ordered: false\n", false, nil},
-		{"split to zstd", "in.jsonl.gz", "out.jsonl.zst", "  - split: {field: parts, as: c}\n" + ask + "    ordered: false\n", false, nil},
+		{"ordered", "in.jsonl", "out.jsonl", ask, true, always, false},
+		{"unordered csv to gzip", "in.csv", "out.csv.gz", ask + "    ordered: false\n", false, nil, false},
+		{"split to zstd", "in.jsonl.gz", "out.jsonl.zst", "  - split: {field: parts, as: c}\n" + ask + "    ordered: false\n", false, nil, false},
 		{"two questions and dedupe", "in.jsonl.zst", "out.jsonl", ask +
 			"  - dedupe: {by: g}\n" +
-			"  - llm: {model: m, prompt: \"b {{.a}}\", output: b, base_url: URL, api_key: k}\n", true, []string{pointRemember}},
+			"  - llm: {model: m, prompt: \"b {{.a}}\", output: b, base_url: URL, api_key: k}\n", true, []string{pointRemember}, false},
 		{"group", "in.jsonl", "out.jsonl.gz", "  - group: {size: 7}\n" +
 			"  - llm: {model: m, prompt: \"b {{.items}}\", output: b, base_url: URL, api_key: k}\n" +
 			"  - ungroup: {field: items}\n" +
-			"  - llm: {model: m, prompt: \"c {{.i}}\", output: c, base_url: URL, api_key: k}\n", true, nil},
-		{"dead letters", "in.jsonl", "out.jsonl", "  - llm: {model: m, prompt: \"d {{.only}}\", output: d, base_url: URL, api_key: k}\n    ordered: false\n", false, []string{pointDead}},
-		{"several files with a limit", "in*.jsonl", "out.jsonl", ask + "  - limit: {count: 100}\n", true, nil},
+			"  - llm: {model: m, prompt: \"c {{.i}}\", output: c, base_url: URL, api_key: k}\n", true, nil, false},
+		{"dead letters", "in.jsonl", "out.jsonl", "  - llm: {model: m, prompt: \"d {{.only}}\", output: d, base_url: URL, api_key: k}\n    ordered: false\n", false, []string{pointDead}, false},
+		{"several files with a limit", "in*.jsonl", "out.jsonl", ask + "  - limit: {count: 100}\n", true, nil, false},
 	}
 }
 
@@ -333,7 +341,13 @@ func (c doomedCase) write(t *testing.T, dir string) {
 	t.Helper()
 	var jsonl, csv bytes.Buffer
 	csv.WriteString("i,g\n")
-	for i := range doomedRows {
+	for n := range doomedRows {
+		i := n
+		if c.shuffle {
+			if i = doomedRows - 1 - n; i%10 == 3 {
+				i += 1000
+			}
+		}
 		only := ""
 		if i%5 != 0 {
 			only = fmt.Sprintf(`,"only":%d`, i)

@@ -22,13 +22,14 @@ type unlucky struct {
 	disk        *fsystest.Disk
 	kinds       []string
 	parallelism int
-	synced      bool // no sync has failed
+	key         string // by which rows are known; "" for none
+	synced      bool   // no sync has failed
 	choose      func(n int) int
 }
 
 func (u *unlucky) pipeline() pipeline.Pipeline {
 	p := pipeline.Pipeline{
-		Name: "t", Source: seekable{&rowsOf{w: u.world}}, Sink: &paperSink{paper: &u.paper}, DeadLetter: &paperSink{paper: &u.dead},
+		Name: "t", Key: u.key, Source: seekable{&rowsOf{w: u.world}}, Sink: &paperSink{paper: &u.paper}, DeadLetter: &paperSink{paper: &u.dead},
 		StopWhen: pipeline.StopWhen{Off: true}, Flush: pipeline.Flush{Records: 4, Every: time.Millisecond},
 	}
 	no := func(i int64) error {
@@ -100,8 +101,9 @@ func TestStateOnADiskThatFails(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		u := &unlucky{world: &world{rows: rapid.IntRange(0, 40).Draw(t, "rows")}, disk: fsystest.New()}
 		u.kinds = rapid.SliceOfN(rapid.SampledFrom([]string{"ask", "split", "pair"}), 1, 4).Draw(t, "stages")
+		u.key = rapid.SampledFrom([]string{"", "i"}).Draw(t, "key")
 		u.parallelism = rapid.SampledFrom([]int{1, 4}).Draw(t, "parallelism")
-		want := &unlucky{world: &world{rows: u.rows}, kinds: u.kinds, parallelism: 1}
+		want := &unlucky{world: &world{rows: u.rows}, kinds: u.kinds, key: u.key, parallelism: 1}
 		if _, err := engine.Run(t.Context(), want.pipeline(), engine.Options{}); err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +111,7 @@ func TestStateOnADiskThatFails(t *testing.T) {
 		u.choose = rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "chance"), 0)).IntN
 		runs, power := rapid.IntRange(0, 5).Draw(t, "runs that fail"), false
 		for run := 0; ; run++ {
-			options := engine.Options{State: "state/t"}.On(u.disk.Boot(), time.Millisecond)
+			options := engine.Options{State: "state/t", New: u.key != "" && u.choose(2) == 0}.On(u.disk.Boot(), time.Millisecond)
 			if u.synced = true; run < runs {
 				u.trouble()
 			}
@@ -119,6 +121,7 @@ func TestStateOnADiskThatFails(t *testing.T) {
 					t.Fatalf("run %d: %v\n%v", run, err, u.disk)
 				}
 				u.check(t, want, s, runs, power)
+				u.nothingNew(t)
 				return
 			}
 			// What a failed sync has lost is still to be read, until the power is cut.
@@ -141,5 +144,17 @@ func (u *unlucky) check(t *rapid.T, want *unlucky, s engine.Summary, runs int, p
 	}
 	if twice, most := u.calls()-want.calls(), int64(runs*len(u.kinds)*u.parallelism); !power && twice > most {
 		t.Fatalf("%d calls were paid for again, want %d at most", twice, most)
+	}
+}
+
+// nothingNew has a run look for rows that are new: there are none, whatever has happened.
+func (u *unlucky) nothingNew(t *rapid.T) {
+	if u.key == "" {
+		return
+	}
+	calls, lines := u.calls(), len(u.paper.lines)
+	s, err := engine.Run(t.Context(), u.pipeline(), engine.Options{State: "state/t", New: true}.On(u.disk.Boot(), time.Millisecond))
+	if err != nil || s.Known != int64(u.rows) || u.calls() != calls || len(u.paper.lines) != lines {
+		t.Fatalf("%d of %d rows were known, %d calls and %d lines more, %v\n%v", s.Known, u.rows, u.calls()-calls, len(u.paper.lines)-lines, err, u.disk)
 	}
 }

@@ -8,12 +8,15 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rowmill/rowmill/internal/fsys"
 	"github.com/rowmill/rowmill/internal/journal"
+	"github.com/rowmill/rowmill/internal/known"
 	"github.com/rowmill/rowmill/internal/state"
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -35,11 +38,14 @@ type keeper struct {
 
 	previous checkpoint // of the run that this one goes on with
 	resumed  bool       // there is one
+	begins   bool       // it is finished, and this one looks for rows that are new
 	begun    bool       // everything is ready, rows may be passed on
 	change   pipeline.Change
 
 	journal  *journal.Journal
 	states   []*stateFile // of the stages that remember
+	done     *doneFile    // the rows that are done; nil if they are not noted
+	old      *known.Set   // rows that are passed by; nil unless the run is for new ones
 	replayed atomic.Int64 // outcomes taken from the journal
 
 	// commit is held while a sink commits and what it committed ends, and while both
@@ -84,6 +90,9 @@ func (k *keeper) read(ctx context.Context) error {
 	}
 	data, err := state.ReadCheckpoint(k.fs, k.dir)
 	if errors.Is(err, fs.ErrNotExist) {
+		if k.run.options.New {
+			k.old = new(known.Set)
+		}
 		return nil
 	}
 	if err != nil {
@@ -96,6 +105,9 @@ func (k *keeper) read(ctx context.Context) error {
 	if err := k.compare(ctx); err != nil {
 		return err
 	}
+	if err := k.readKnown(); err != nil {
+		return err
+	}
 	return k.outputs(ctx)
 }
 
@@ -105,17 +117,25 @@ func (k *keeper) compare(ctx context.Context) error {
 	if k.previous.Finished {
 		which = "the run that is finished"
 	}
-	if keys := differences(k.previous.Shape, k.run.pipeline.Fingerprint); len(keys) > 0 {
+	begins := k.run.options.New && k.previous.Finished
+	keys := differences(k.previous.Shape, k.run.pipeline.Fingerprint)
+	if d := k.previous.Done; d != nil && d.Key != k.run.pipeline.Key && !slices.Contains(keys, keyOfKeys) {
+		keys = append(keys, keyOfKeys) // a program may say nothing of it
+	}
+	if begins { // where the rows come from does not matter, but how they are known
+		keys = slices.DeleteFunc(keys, func(key string) bool { return strings.HasPrefix(key, "source") && key != keyOfKeys })
+	}
+	if len(keys) > 0 {
 		return fmt.Errorf("%s in %s was made with another pipeline; changed: %s; "+
 			"--fresh starts over, --state FOLDER begins one beside it, or put back what was changed", which, k.dir, listDifferences(keys))
 	}
 	id, ok := k.run.pipeline.Source.(pipeline.Identifier)
-	if !ok {
+	if !ok || begins {
 		return nil
 	}
 	var err error
 	if k.change, err = id.Compare(ctx, k.previous.Source.Identity); err != nil {
-		return fmt.Errorf("the source is not what %s in %s has read: %w; --fresh starts over", which, k.dir, err)
+		return fmt.Errorf("the source is not what %s in %s has read: %w; %s", which, k.dir, err, k.waysOn())
 	}
 	return nil
 }
@@ -141,7 +161,7 @@ func (k *keeper) outputs(ctx context.Context) error {
 
 // nothingToDo reports whether the run is finished and nothing has come to it since.
 func (k *keeper) nothingToDo() bool {
-	return k.resumed && k.previous.Finished && k.change == pipeline.Same
+	return k.resumed && k.previous.Finished && k.change == pipeline.Same && !k.begins
 }
 
 // begin makes the folder ready and then the sinks, before the first row is passed on.
@@ -170,7 +190,7 @@ func (k *keeper) firstSinks(ctx context.Context) error {
 func (k *keeper) startAnew(ctx context.Context) error {
 	if !k.run.options.Fresh && k.run.options.appendFrom == nil {
 		if err := k.run.prepareSinks(ctx); err != nil {
-			return err
+			return k.withoutState(err)
 		}
 	}
 	err := state.Clear(k.fs, k.dir)
@@ -186,6 +206,9 @@ func (k *keeper) startAnew(ctx context.Context) error {
 		err = k.openStates(nil)
 	}
 	if err == nil {
+		err = k.openDone(nil)
+	}
+	if err == nil {
 		err = k.write(k.first())
 	}
 	if err != nil {
@@ -198,7 +221,7 @@ func (k *keeper) startAnew(ctx context.Context) error {
 func (k *keeper) first() checkpoint {
 	c := checkpoint{
 		Version: checkpointVersion, Name: k.run.pipeline.Name, Shape: k.run.pipeline.Fingerprint,
-		Source: sourceMark{Identity: k.identity},
+		Source: sourceMark{Identity: k.identity}, Done: k.done.mark(), New: k.old != nil,
 	}
 	if at := k.run.options.appendFrom; at != nil {
 		c.Sink = *at
@@ -218,6 +241,9 @@ func (k *keeper) goOn(ctx context.Context) error {
 	if err == nil {
 		err = k.openStates(k.previous.States)
 	}
+	if err == nil {
+		err = k.openDone(k.previous.Done)
+	}
 	if err != nil {
 		return fmt.Errorf("state in %s: %w", k.dir, err)
 	}
@@ -232,8 +258,8 @@ func (k *keeper) goOn(ctx context.Context) error {
 		k.previous.Finished, k.previous.Journal = false, journal.Mark{}
 		return k.write(k.previous)
 	}
-	k.run.log.Info("going on with an earlier run", slog.Uint64("rows done", k.previous.Source.ended()),
-		slog.Uint64("rows begun", k.previous.Source.Next-k.previous.Source.ended()))
+	k.run.log.Info("going on with an earlier run", slog.Int64("rows done", k.previous.Counts.Read),
+		slog.Uint64("rows begun", k.previous.Source.open()))
 	return nil
 }
 
@@ -272,6 +298,9 @@ func (k *keeper) take(finished bool) error {
 	c.Finished = finished
 	err := k.saveStates(&c)
 	if err == nil {
+		err = k.done.save(&c)
+	}
+	if err == nil {
 		c.Journal, err = k.journal.Mark()
 	}
 	if err == nil {
@@ -299,7 +328,7 @@ func (k *keeper) note() (c checkpoint, settled func(pipeline.Ref) bool, covered 
 	k.commit.Lock()
 	defer k.commit.Unlock()
 	c = k.first()
-	c.Source, c.Counts, covered = k.run.tracker.mark()
+	c.Source, c.Counts, covered = k.run.tracker.mark(k.done)
 	c.Source.Identity = k.identity
 	c.Sink = k.run.sink.mark()
 	if k.run.dead != nil {
@@ -343,7 +372,7 @@ func (k *keeper) forget() error {
 }
 
 func (k *keeper) closeFiles() error {
-	err := k.closeStates()
+	err := errors.Join(k.closeStates(), k.done.close())
 	if k.journal != nil {
 		err = errors.Join(err, k.journal.Close())
 	}
@@ -367,7 +396,12 @@ func (k *keeper) lookup(stage string, ref pipeline.Ref, guard uint64) ([]byte, b
 func (k *keeper) install() {
 	r := k.run
 	_, seeks := r.pipeline.Source.(pipeline.Seeker)
-	r.tracker.rows = &rows{hashed: !seeks || k.identity == ""}
+	r.tracker.rows = &rows{hashed: !seeks || k.identity == "", deadKept: r.dead != nil, old: k.old}
+	r.tracker.rows.noted = r.pipeline.Key != "" && (!k.resumed || k.previous.Done != nil)
+	r.tracker.rows.enough = func() {
+		k.changes.Add(1)
+		notify(k.journalGrown)
+	}
 	if k.resumed {
 		r.tracker.resume(k.previous.Source, k.previous.Counts)
 		r.deadSoFar.Store(k.previous.Counts.DeadLettered)
@@ -402,8 +436,11 @@ func (k *keeper) committing() (end func()) {
 // seek has the source begin where no row below is open, and returns the number of the
 // row it begins with.
 func (k *keeper) seek(ctx context.Context) (uint64, error) {
-	if k == nil || !k.resumed || k.previous.Source.Next == 0 || k.run.tracker.rows.hashed {
+	if k == nil || !k.resumed {
 		return 0, nil
+	}
+	if m := k.previous.Source; m.Next == m.Base || k.run.tracker.rows.hashed {
+		return m.Base, nil
 	}
 	return k.previous.Source.From, k.run.pipeline.Source.(pipeline.Seeker).Seek(ctx, k.previous.Source.At)
 }

@@ -94,7 +94,7 @@ func (a *retrying) start(ctx context.Context, p pipeline.Pipeline) (*Execution, 
 	}
 	p.Source, p.SourceName, p.Key = source, "dead letters", ""
 	o := a.options
-	o.State, o.Fresh, o.appendFrom = a.sub, false, &a.run.Sink
+	o.State, o.Fresh, o.New, o.appendFrom = a.sub, false, false, &a.run.Sink
 	r, err := newRun(ctx, p, o)
 	if err != nil {
 		return nil, err

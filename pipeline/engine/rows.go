@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/rowmill/rowmill/internal/known"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -18,6 +19,16 @@ type rows struct {
 
 	hashed bool   // the source cannot begin in the middle: prefix is kept
 	prefix uint32 // a hash of all rows that were read
+
+	base uint64 // the number of the source's first row
+
+	noted    bool // done is kept
+	deadKept bool // dead letters go to a sink
+	done     []known.ID
+	enough   func() // called when there are many in done
+
+	old            *known.Set // of a run for new rows: the others; nil of any other run
+	known, changed uint64     // rows that were passed by; others that have the key of one
 
 	// From the run that this one goes on with.
 	begun     place
@@ -37,6 +48,9 @@ type row struct {
 	place
 	prev, next *row
 
+	id      known.ID
+	counted bool // as a row of the run; before that it was only read
+
 	made, merged int64
 	ended        [endings]int64
 	children     map[string]ending // those that have ended, by path
@@ -44,12 +58,15 @@ type row struct {
 }
 
 // begin makes r a row that has not ended.
-func (s *rows) begin(r *pipeline.Record) *leaf {
+func (s *rows) begin(r *pipeline.Record, id known.ID) *leaf {
 	s.pass(r)
+	if s.old != nil {
+		s.old.Add(id)
+	}
 	both := &struct {
 		leaf leaf
 		row  row
-	}{leaf{open: 1}, row{place: s.latest, prev: s.last}}
+	}{leaf{open: 1}, row{place: s.latest, prev: s.last, id: id}}
 	both.leaf.row = &both.row
 	if earlier, again := s.reopened[r.Ref.Seq]; again {
 		both.row.earlier, both.row.children = earlier, maps.Clone(earlier)
@@ -78,14 +95,14 @@ var (
 	errFewerRows = errors.New("it has fewer rows than the unfinished run has read; --fresh starts over")
 )
 
-// skip reports whether a row has ended in an earlier run. The error is that the
-// source yields others than it did then.
-func (s *rows) skip(r *pipeline.Record) (bool, error) {
+// skip reports whether a row has ended in an earlier run, or is known. The error is that
+// the source yields others than it did then.
+func (s *rows) skip(r *pipeline.Record, id known.ID) (bool, error) {
 	if s.hashed && r.Ref.Seq == s.begun.seq && s.prefix != s.begun.before {
 		return false, errOtherRows
 	}
 	if r.Ref.Seq >= s.skipBelow {
-		return false, nil
+		return s.skipKnown(r, id), nil
 	}
 	if _, open := s.reopened[r.Ref.Seq]; open {
 		return false, nil
@@ -94,8 +111,44 @@ func (s *rows) skip(r *pipeline.Record) (bool, error) {
 	return true, nil
 }
 
+// skipKnown reports whether a row is known to a run for new rows.
+func (s *rows) skipKnown(r *pipeline.Record, id known.ID) bool {
+	switch {
+	case s.old == nil:
+		return false
+	case s.old.Has(id):
+		s.pass(r)
+		s.known++
+		return true
+	case s.old.HasKey(id):
+		s.changed++
+	}
+	return false
+}
+
+// mostDone is how many rows may end before a checkpoint notes which.
+const mostDone = 1 << 16
+
+// judge notes what an ending means for whether the row is done.
+func (s *rows) judge(l *leaf, how ending) {
+	switch how {
+	case delivered:
+		l.kept = true
+	case deadLettered:
+		l.kept = l.kept || s.deadKept
+		l.lost = l.lost || !s.deadKept
+	case droppedOnError:
+		l.lost = true
+	}
+}
+
 // end takes out a row all of whose leaves have ended.
-func (s *rows) end(r *row) {
+func (s *rows) end(r *row, done bool) {
+	if s.noted && done {
+		if s.done = append(s.done, r.id); len(s.done) == mostDone {
+			s.enough()
+		}
+	}
 	if r.prev == nil {
 		s.first = r.next
 	} else {

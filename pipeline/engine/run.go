@@ -25,33 +25,35 @@ type run struct {
 	log      *slog.Logger
 	began    time.Time
 
-	ctx       context.Context // done after a hard stop
-	abort     context.CancelFunc
-	reading   context.Context // done when nothing more is to be read
-	endInput  context.CancelFunc
-	softOnce  sync.Once
-	stopped   atomic.Bool // asked to stop
-	enough    atomic.Bool // a stage wants no more: what the source has left is not missing
-	idle      bool        // an earlier run did everything
-	finished  chan struct{}
-	summary   Summary
-	limits    *policy.Limits
-	keeper    *keeper      // nil if the run keeps no state
-	retried   *deadLetters // the source of a retry, else nil
-	atEnd     func() error // what a retry does at the end
-	tracker   tracker
-	reasons   reasons
-	source    *sourceNode
-	stages    []*stageNode
-	sink      *sinkNode
-	dead      *sinkNode // nil where dead letters are only counted
-	mu        sync.Mutex
-	failure   error
-	overtime  *time.Timer // stops the run hard at abortAt; nil for never
-	abortAt   time.Time
-	over      bool // the run has ended
-	deadSoFar atomic.Int64
-	trials    map[string]*trial // by component; not changed while running
+	ctx      context.Context // done after a hard stop
+	abort    context.CancelFunc
+	reading  context.Context // done when nothing more is to be read
+	endInput context.CancelFunc
+	softOnce sync.Once
+	stopped  atomic.Bool // asked to stop
+	enough   atomic.Bool // a stage wants no more: what the source has left is not missing
+	idle     bool        // an earlier run did everything
+	// estimateFrom is how many rows were read by runs that have read another source.
+	estimateFrom int64
+	finished     chan struct{}
+	summary      Summary
+	limits       *policy.Limits
+	keeper       *keeper      // nil if the run keeps no state
+	retried      *deadLetters // the source of a retry, else nil
+	atEnd        func() error // what a retry does at the end
+	tracker      tracker
+	reasons      reasons
+	source       *sourceNode
+	stages       []*stageNode
+	sink         *sinkNode
+	dead         *sinkNode // nil where dead letters are only counted
+	mu           sync.Mutex
+	failure      error
+	overtime     *time.Timer // stops the run hard at abortAt; nil for never
+	abortAt      time.Time
+	over         bool // the run has ended
+	deadSoFar    atomic.Int64
+	trials       map[string]*trial // by component; not changed while running
 }
 
 // Execution is a run that was started.
@@ -114,6 +116,9 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.pipeline.StopWhen.DeadLetters = cmp.Or(p.StopWhen.DeadLetters, 0.5)
 	r.pipeline.StopWhen.After = cmp.Or(p.StopWhen.After, 200)
 	r.options.State = stateOf(p, o)
+	if err := checkNew(p, r.options); err != nil {
+		return nil, err
+	}
 	r.ctx, r.abort = context.WithCancel(ctx)
 	r.reading, r.endInput = context.WithCancel(r.ctx)
 	r.trials = map[string]*trial{"source": {}, "sink": {}}

@@ -20,6 +20,8 @@ type sourceNode struct {
 	ended  atomic.Bool // the source has no more rows
 	keys   keySet
 
+	content []byte // of the row that was read last; scratch
+
 	mu      sync.Mutex
 	sealed  bool // no more rows
 	passing bool // within the run; only the source's goroutine writes it
@@ -55,7 +57,7 @@ func (n *sourceNode) read(ctx context.Context) error {
 		if seq++; err != nil || !more {
 			return err
 		}
-		if limit > 0 && int64(seq) >= limit {
+		if limit > 0 && n.run.tracker.passedBelow(seq) >= limit {
 			n.within(n.rehearsal.open)
 			return nil
 		}
@@ -83,7 +85,10 @@ func (n *sourceNode) take(ctx context.Context, seq uint64, r *pipeline.Record, u
 	if unreadable == nil {
 		n.identify(r)
 	}
-	done, err := n.run.tracker.skip(r)
+	done, err := n.run.tracker.enter(r, n.run.keeper.idOf(r, &n.content))
+	if r.Key() != "" && !(done && n.run.keeper.onlyNew()) {
+		n.repeated(r)
+	}
 	switch {
 	case err != nil:
 		n.run.tracker.teller.row(r, pipeline.Unfinished)
@@ -150,6 +155,10 @@ func (n *sourceNode) identify(r *pipeline.Record) {
 		return
 	}
 	r.SetKey(v.Text())
+}
+
+// repeated looks whether an earlier row had the key.
+func (n *sourceNode) repeated(r *pipeline.Record) {
 	if first, total := n.keys.repeated(r.Key()); first {
 		n.run.log.Warn("a key is repeated; the rows are all processed", "key", r.Key(), "row", r.Origin.String(), "repeated", total)
 	}

@@ -36,7 +36,8 @@ func (r *run) estimate(read int64) int64 {
 	if done <= 0 || total <= 0 {
 		return limit
 	}
-	rows := int64(float64(read) * max(1, float64(total)/float64(done)))
+	before := r.estimateFrom
+	rows := before + int64(float64(read-before)*max(1, float64(total)/float64(done)))
 	if limit > 0 {
 		return min(rows, limit)
 	}
@@ -75,8 +76,11 @@ func (r *run) summarize() Summary {
 		State: r.options.State, NothingToDo: r.idle, Delivery: DeliveryOf(r.pipeline.Sink),
 	}
 	if k := r.keeper; k != nil && k.resumed {
-		s.Resumed, s.DoneBefore, s.Replayed = true, int64(k.previous.Source.ended()), k.replayed.Load()
+		s.Resumed, s.DoneBefore, s.Replayed = true, k.previous.Counts.Read, k.replayed.Load()
 	}
+	var fresh int64
+	s.Known, s.Changed, fresh = r.tracker.newRows()
+	s.NothingToDo = s.NothingToDo || s.Resumed && r.keeper.onlyNew() && fresh == 0 && r.failed() == nil && !r.cutShort()
 	if s.Counts.DeadLettered > 0 {
 		s.DeadLetters = r.pipeline.DeadLetterName
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/rowmill/rowmill/internal/known"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -16,6 +17,8 @@ type leaf struct {
 	open   int
 	left   bool     // a part of it is unfinished
 	worst  badness  // of the endings of its parts so far
+	lost   bool     // a part of it failed, and nobody has it
+	kept   bool     // a part of it is in the output, or a dead letter that can be run again
 	merged []member // what a group was made of; nil for a row
 	row    *row     // of a group, that of its first member; nil if the run keeps no state
 
@@ -61,7 +64,7 @@ type tracker struct {
 	uncovered []notice              // of rows that have, and no checkpoint says so
 }
 
-// begin makes r a new row.
+// begin makes r a row of the run.
 func (t *tracker) begin(r *pipeline.Record) {
 	t.read.Add(1)
 	t.mu.Lock()
@@ -69,7 +72,8 @@ func (t *tracker) begin(r *pipeline.Record) {
 	t.openRows++
 	var l *leaf
 	if t.rows != nil {
-		l = t.rows.begin(r)
+		l = ticketOf(r)
+		l.row.counted = true
 	} else {
 		l = &leaf{open: 1}
 	}
@@ -155,7 +159,7 @@ func (t *tracker) settleLeaves(how ending, leaves ...member) error {
 	for _, m := range leaves {
 		if how == mergedInto { // in an earlier run: how the other ended nobody knows
 			t.merged++
-			m.leaf.worst = max(m.leaf.worst, wasDelivered)
+			m.leaf.worst, m.leaf.kept = max(m.leaf.worst, wasDelivered), true
 		} else {
 			t.ended[how]++
 		}
@@ -174,6 +178,9 @@ func (t *tracker) close(m member, how ending) error {
 	l.open--
 	l.left = l.left || how == unfinished
 	l.worst = max(l.worst, badnessOf(how))
+	if t.rows != nil {
+		t.rows.judge(l, how)
+	}
 	if l.row != nil && how != unfinished && (l.open > 0 || l.left) {
 		l.row.mark(m.path, how)
 	}
@@ -186,7 +193,7 @@ func (t *tracker) close(m member, how ending) error {
 		t.openRows--
 		t.settleReceipt(l)
 		if l.row != nil && !l.left {
-			t.rows.end(l.row)
+			t.rows.end(l.row, !l.lost || l.kept)
 		}
 		return nil
 	}
@@ -196,6 +203,7 @@ func (t *tracker) close(m member, how ending) error {
 // closeMerged ends the members of a group whose last leaf has ended.
 func (t *tracker) closeMerged(l *leaf, how ending) error {
 	for i, m := range l.merged {
+		m.leaf.lost, m.leaf.kept = m.leaf.lost || l.lost, m.leaf.kept || l.kept
 		was := how
 		switch {
 		case l.left:
@@ -256,15 +264,20 @@ func ticketOf(r *pipeline.Record) *leaf {
 	return l
 }
 
-// skip reports whether a row has ended in the run that this one goes on with. The
-// error is that the source is not the same.
-func (t *tracker) skip(r *pipeline.Record) (bool, error) {
+// enter notes that r was read, which id knows, and reports whether it is passed by: it
+// has ended in the run that this one goes on with, or is no new one. The error is that
+// the source is not the same.
+func (t *tracker) enter(r *pipeline.Record, id known.ID) (passedBy bool, err error) {
 	if t.rows == nil {
 		return false, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.rows.skip(r)
+	passedBy, err = t.rows.skip(r, id)
+	if !passedBy && err == nil {
+		r.SetTicket(t.rows.begin(r, id))
+	}
+	return passedBy, err
 }
 
 // short reports whether a source that has so many rows has fewer than the run has read
@@ -272,12 +285,34 @@ func (t *tracker) skip(r *pipeline.Record) (bool, error) {
 func (t *tracker) short(rows uint64) bool { return t.rows != nil && rows < t.rows.skipBelow }
 
 // passed is how many rows of the source were read, by all runs that went on with each
-// other.
+// other, but for those that were known.
 func (t *tracker) passed() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.rows == nil {
 		return uint64(t.read.Load())
 	}
-	return t.rows.next
+	return t.rows.next - t.rows.base - t.rows.known
+}
+
+// passedBelow is passed as it was when the row of a number had not been read.
+func (t *tracker) passedBelow(seq uint64) int64 {
+	if t.rows == nil {
+		return int64(seq)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return int64(seq) - int64(t.rows.base) - int64(t.rows.known)
+}
+
+// newRows is how many rows of the source a run for new rows has passed by, how many of
+// the others have the key of one, and how many there are.
+func (t *tracker) newRows() (known, changed, fresh int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.rows == nil || t.rows.old == nil {
+		return 0, 0, 0
+	}
+	s := t.rows
+	return int64(s.known), int64(s.changed), int64(s.next - s.base - s.known)
 }

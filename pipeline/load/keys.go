@@ -44,7 +44,8 @@ type pipelineKeys struct {
 // sourceKeys are the keys beside a source.
 type sourceKeys struct {
 	// Key is the field that identifies a row, for messages and dead letters; repeated
-	// ones are counted. Defaults to none: a row is named by its file and line.
+	// ones are counted. With it `rowmill run --new` takes the rows that are new or have
+	// changed. Defaults to none: a row is named by its file and line.
 	Key string `yaml:"key"`
 }
 
