@@ -54,7 +54,7 @@ func (l *Limiter) tighten(limit RateLimit) {
 type reservation struct {
 	at      time.Time // zero if it holds nothing
 	charges [kinds]charge
-	paced   bool // it took something of what is due at a pace that was found
+	mark    mark
 	// explained says that it was refused because of a limit that is known.
 	explained bool
 }
@@ -87,7 +87,7 @@ func (l *Limiter) reserve(r *reservation, ask Ask, now time.Time) (again time.Ti
 		return now.Add(min(recheck, max(soonest, time.Duration(longest*float64(time.Second))))), false
 	}
 	r.at, r.explained = now, false
-	r.paced = l.pace.take(now)
+	r.mark = l.pace.take(now)
 	for k := range kinds {
 		m := &l.meters[k]
 		due := m.take(units[k])
@@ -125,6 +125,10 @@ func (l *Limiter) advance(now time.Time) {
 	for k := range kinds {
 		l.meters[k].advance(passed, now)
 	}
+	l.pace.told = 0
+	if m := &l.meters[Requests]; !m.off() {
+		l.pace.told = m.rate(now)
+	}
 	l.pace.advance(passed, now)
 }
 
@@ -135,7 +139,7 @@ func (l *Limiter) refund(r *reservation) {
 	if r.at.IsZero() {
 		return
 	}
-	l.pace.giveBack(r.paced)
+	l.pace.giveBack(r.mark)
 	for k := range kinds {
 		l.meters[k].giveBack(r.charges[k].units, r.charges[k].due)
 	}
@@ -180,7 +184,7 @@ func (l *Limiter) settle(r *reservation, o outcome, explained bool, now time.Tim
 	if o == refused {
 		l.refuse(r)
 	}
-	return l.pace.settle(r.at, o == refused && !explained && !r.explained, now)
+	return l.pace.settle(r.mark, r.at, o == refused && !explained && !r.explained, now)
 }
 
 // usual is which share of the requests is refused whatever their pace.
@@ -255,7 +259,7 @@ func (l *Limiter) found() (all []FoundLimit) {
 			all = append(all, FoundLimit{k, said, "headers"})
 		}
 	}
-	if l.pace.rate > 0 {
+	if l.pace.rate > 0 && l.pace.trial.size == 0 {
 		all = append(all, FoundLimit{Requests, l.pace.rate * 60, "refusals"})
 	}
 	return all

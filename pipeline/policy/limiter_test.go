@@ -176,7 +176,7 @@ func TestNoPermitLostOrMade(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := newBookings(t)
 		b.apart()
-		b.l.pace.rate, b.l.pace.limit, b.l.pace.low = 1000, 1000, 1000
+		b.l.pace.rate, b.l.pace.limit, b.l.pace.low = 0.01, 0.01, 0.01 // below any limit that is told
 		b.l.advance(b.now)
 		b.now = b.now.Add(time.Hour)
 		b.l.advance(b.now)

@@ -14,10 +14,11 @@ import (
 //
 // Two things look like a limit and are none. When nothing is let in at all, the other
 // end is closed: the pace is halved until something is let in, and what was found
-// before stays. And who refuses at random does so at any pace: when it makes no
-// difference that the pace was lowered, it is lowered to the half for once, and what
-// is refused then is what is usual.
+// before stays. And who refuses at random does so at any pace: before one is found, and
+// when it makes no difference that it was lowered, there is a trial at a pace at which
+// a limit would refuse none, and what is refused then is what is usual.
 type pace struct {
+	told  float64 // the limit of requests of which somebody tells, too; 0 for none
 	rate  float64 // requests a second; 0 while there is none
 	due   float64
 	bound time.Time // when it last held somebody up
@@ -29,60 +30,56 @@ type pace struct {
 
 	changed time.Time // when it was lowered last
 	since   window    // all since then
+	turn    int       // the number of the window
 	window  window
-	usual   float64 // which share is refused whatever the pace
+	last    window    // the one before it
+	began   time.Time // when the window did
+	first   time.Time // when the one before it did, or the window itself
+	usual   float64   // which share is refused whatever the pace
+	tried   float64   // the same as the last trial has it; usual is around it
 	doubt   doubt
+	trial   trial
 
-	sent [64]time.Time // when the last requests were made, a ring
-	n    int           // how many there were in all
+	sent [windowSize]time.Time // when the last requests were made, a ring
+	n    int                   // how many there were in all
 }
 
 // window counts requests made at about the same pace, and those of them that were
 // refused. Refusals come sooner than answers, so answers are not waited for.
 type window struct{ made, refused int }
 
+// mark is what a request keeps of the pace at which it was made.
+type mark struct {
+	turn  int  // the number of its window
+	paced bool // it took something of what is due
+}
+
 func (w window) share() float64 { return float64(w.refused) / float64(max(8, w.made)) }
+
+// least is what the share is at least: it is looked at when there were many.
+func (w window) least() float64 {
+	n := float64(w.refused)
+	return (n - 2*math.Sqrt(n)) / float64(max(8, w.made))
+}
 
 // tooMany reports that more than usual were refused, and more than chance explains:
 // the sooner in a window, the larger a share it takes.
 func (w window) tooMany(usual float64) bool {
-	expected := usual * float64(max(0, w.made)) // below 0: made before the window, and given back
-	return float64(w.refused) > expected+3*math.Sqrt(expected)+1+max(0, windowSize-float64(w.made))/10
-}
-
-// doubt is about whether it is the pace that the other end minds.
-type doubt struct {
-	seen  window  // since the first of several times that it was lowered
-	from  float64 // the pace before it
-	times int     // how often
-	clean int     // so many windows since in which not too many were refused
-	trial int     // 0, or: so many requests are made at a fraction of the pace to find out
-	pause time.Duration
-	until time.Time
+	expected, full := usual*float64(w.made), float64(w.made)/windowSize
+	return float64(w.refused) > expected+4*math.Sqrt(expected)+max(1, full)+min(1, expected)+max(0, 1-full)*windowSize/10
 }
 
 const (
-	// windowSize is how many requests make a window.
-	windowSize = 64
-	// mostUsual bounds what is taken for usual: beyond, the other end has to be spared.
-	mostUsual = 0.5
+	// windowSize is how many requests make a window, if that takes so long that most of
+	// those that are refused are by then; else as many as are made in windowTime.
+	windowSize, windowTime = 64, 250 * time.Millisecond
+	// mostDrift is how far usual may drift above what a trial found.
+	mostDrift = 1.5
 	// mostlyClosed is from which share on so little is let in that it tells no limit.
 	mostlyClosed = 0.75
 	// below and farBelow are which share of what was let in the pace is set to: far below
 	// while the limit is still looked for, as more was sent than it is known to allow.
 	below, farBelow = 0.94, 0.75
-	// doubtAfter is how often in a row lowering it must have made no difference.
-	doubtAfter = 5
-	// doubtSize is how many requests it takes at least to doubt: at first, what the other
-	// end has in store makes it look as if the pace made no difference.
-	doubtSize = 320
-	// trialPart is which part of the pace is tried then.
-	trialPart = 2
-	// cleanAfter is in how many windows in a row not too many must have been refused
-	// for the pace to have made a difference.
-	cleanAfter = 4
-	// doubtPause is for how long the outcome of a trial is believed.
-	doubtPause = 30 * time.Second
 	// leastElapsed is the shortest time over which a rate is told: what is sent in one
 	// moment has none.
 	leastElapsed = 250 * time.Millisecond
@@ -100,11 +97,14 @@ func (p *pace) advance(passed float64, now time.Time) {
 	if p.rate == 0 {
 		return
 	}
-	if !p.closed && p.doubt.trial == 0 && now.Sub(p.bound) < time.Second {
+	if !p.closed && p.trial.size == 0 && now.Sub(p.bound) < time.Second {
 		p.grown += min(passed, 1)
 		p.rate = p.curve()
 	}
 	p.due = min(p.rate*spread.Seconds(), p.due+p.rate*passed)
+	if p.told > 0 && p.rate > p.told && p.due >= 0 && p.trial.size == 0 { // it holds nobody up
+		p.rate, p.grown = 0, 0
+	}
 }
 
 // curve is the pace that it has grown to.
@@ -126,39 +126,64 @@ func (p *pace) ready(now time.Time) (wait float64) {
 	return -p.due / p.rate
 }
 
-// take takes a request and reports whether that took something of what was due, for
-// giveBack.
-func (p *pace) take(now time.Time) (paced bool) {
-	if paced = p.rate > 0; paced {
+// take takes a request. What it returns is for giveBack and settle.
+func (p *pace) take(now time.Time) mark {
+	paced := p.rate > 0
+	if paced {
 		p.due--
+	}
+	if p.n == 0 {
+		p.began, p.first = now, now
 	}
 	p.sent[p.n%len(p.sent)] = now
 	p.n++
-	p.since.made++
-	if p.window.made++; p.window.made > max(windowSize, p.doubt.trial) {
-		p.look(now)
-		p.window = window{made: 1}
+	if p.trial.over(p.turn, p.window) {
+		p.resolve(now)
 	}
-	return paced
+	if p.window.made >= max(windowSize, p.trial.size) && (p.trial.size > 0 || now.Sub(p.began) >= windowTime) {
+		p.look()
+		p.next(now)
+	}
+	p.since.made++
+	p.window.made++
+	return mark{p.turn, paced}
+}
+
+// next begins the next window.
+func (p *pace) next(now time.Time) {
+	p.turn++
+	p.last, p.first = p.window, p.began
+	p.window, p.began = window{}, now
 }
 
 // giveBack undoes take, at once or later.
-func (p *pace) giveBack(paced bool) {
-	if paced && p.rate > 0 {
+func (p *pace) giveBack(m mark) {
+	if m.paced && p.rate > 0 {
 		p.due = min(p.rate*spread.Seconds(), p.due+1)
 	}
-	p.since.made--
-	p.window.made--
+	if w := p.of(m); w.made > 0 {
+		w.made--
+		p.since.made--
+	}
 }
 
-// look sees what a whole window tells in which not too many were refused.
-func (p *pace) look(now time.Time) {
-	share := p.window.share()
-	if p.doubt.trial > 0 {
-		p.resolve(now)
+// of returns the window of a request, or the oldest there is.
+func (p *pace) of(m mark) *window {
+	if m.turn == p.turn {
+		return &p.window
+	}
+	return &p.last
+}
+
+// look sees what a whole window tells in which not too many were refused, and the one
+// before it, of which all that were refused are by now.
+func (p *pace) look() {
+	if p.trial.size > 0 {
 		return
 	}
-	p.usual = min(p.usual, p.usual+(share-p.usual)/8)
+	if p.last.made > 0 {
+		p.usual = min(mostDrift*p.tried, p.usual+(p.last.share()-p.usual)/32)
+	}
 	if p.doubt.clean++; p.doubt.clean >= cleanAfter {
 		p.doubt.forget()
 	}
@@ -166,7 +191,7 @@ func (p *pace) look(now time.Time) {
 
 // settle takes in how a request made at a time ended. It reports whether it was
 // refused for there being too many.
-func (p *pace) settle(at time.Time, refused bool, now time.Time) (tooMany bool) {
+func (p *pace) settle(m mark, at time.Time, refused bool, now time.Time) (tooMany bool) {
 	if !at.After(p.changed) { // of the same burst
 		return false
 	}
@@ -174,15 +199,20 @@ func (p *pace) settle(at time.Time, refused bool, now time.Time) (tooMany bool) 
 		p.open()
 		return false
 	}
+	w := p.of(m)
 	p.since.refused++
-	if p.window.refused++; !p.window.tooMany(p.usual) {
+	w.refused++
+	switch {
+	case p.trial.size > 0:
+		if !w.tooMany(p.trial.seen.share()) {
+			return false
+		}
+		p.trial = trial{}
+		p.doubt.forget()
+	case !w.tooMany(p.usual) || p.doubts(*w, now):
 		return false
 	}
-	share := p.window.share()
-	if p.doubts(now) {
-		return false
-	}
-	p.lower(share, now)
+	p.lower(w.share(), now)
 	return true
 }
 
@@ -223,65 +253,21 @@ func (p *pace) lower(share float64, now time.Time) {
 }
 
 // begin begins to count anew.
-func (p *pace) begin(now time.Time) { p.changed, p.since, p.window = now, window{}, window{} }
-
-// doubts reports whether it may not be the pace that the other end minds: it was
-// lowered time and again, and as many are refused. If it was not found out of late,
-// it is tried.
-func (p *pace) doubts(now time.Time) bool {
-	d := &p.doubt
-	d.clean = 0
-	few := p.window.share() <= mostlyClosed
-	if d.trial > 0 && few {
-		if p.window.made >= d.trial {
-			p.resolve(now)
-		}
-		return true
-	}
-	if d.trial > 0 || !few {
-		d.forget()
-		return false
-	}
-	if d.from == 0 {
-		d.from = p.rate
-	}
-	d.seen.made, d.seen.refused = d.seen.made+p.since.made, d.seen.refused+p.since.refused
-	if d.times++; d.times < doubtAfter || d.seen.made < doubtSize || d.seen.share() > mostUsual || p.rate == 0 || p.rate > 0.65*d.from || now.Before(d.until) {
-		return false
-	}
-	d.trial = int(min(250, max(windowSize, 8/d.seen.share())))
-	p.rate = max(slowest, p.rate/trialPart)
-	p.due = min(p.due, 0)
-	p.begin(now)
-	return true
+func (p *pace) begin(now time.Time) {
+	p.changed, p.since = now, window{}
+	p.next(now)
+	p.last, p.first = window{}, now
 }
 
-// forget ends a doubt, or the trial of it.
-func (d *doubt) forget() { *d = doubt{pause: d.pause, until: d.until} }
-
-// resolve ends a trial. If as many were refused at a fraction of the pace, that is
-// usual.
-func (p *pace) resolve(now time.Time) {
-	d, share := &p.doubt, p.window.share()
-	if p.window.refused > 2 && share >= d.seen.share()/3 {
-		p.usual = max(p.usual, share)
-		p.rate = 0
-	} else {
-		p.rate = p.low
-		d.pause = min(16*doubtPause, max(doubtPause, 2*d.pause))
-		d.until = now.Add(d.pause)
-	}
-	d.forget()
-	p.grown = 0
-	p.begin(now)
-}
-
-// achieved returns how many requests a second were made of late.
+// achieved returns how many requests a second were made of late. Where a limit is told
+// they are made evenly, and a whole window tells it, else the last few.
 func (p *pace) achieved(now time.Time) float64 {
-	n := min(p.n, len(p.sent))
-	if n == 0 {
-		return 1
+	n, since := min(p.n, len(p.sent)), now
+	if n > 0 {
+		since = p.sent[(p.n-n)%len(p.sent)]
 	}
-	elapsed := now.Sub(p.sent[(p.n-n)%len(p.sent)])
-	return float64(n) / max(elapsed, leastElapsed).Seconds()
+	if whole := p.last.made + p.window.made; whole > n && (p.told > 0 || p.tried > 0) {
+		n, since = whole, p.first
+	}
+	return float64(max(1, n)) / max(now.Sub(since), leastElapsed).Seconds()
 }

@@ -56,10 +56,11 @@ type limits struct {
 	silent           bool          // no headers, and no hint when to come again
 	counts           bool          // takes for an answer's tokens what it has, when it has; else max_tokens at the door
 
-	noise   float64 // which share is refused whatever else
-	most    int     // so many at once; 0 for any number
-	fails   bool    // more than that are not refused but fail
-	workers int     // works on so many at once, the others wait; 0 for any number
+	noise   float64       // which share is refused whatever else
+	again   time.Duration // what these are told to wait
+	most    int           // so many at once; 0 for any number
+	fails   bool          // more than that are not refused but fail
+	workers int           // works on so many at once, the others wait; 0 for any number
 
 	door func() (wait time.Duration) // a further limit
 	says func() []policy.Limit       // in place of the headers
@@ -108,7 +109,7 @@ func (l *limits) enter(tokens float64) (latency, wait time.Duration, said []poli
 		wait = l.door()
 	}
 	if l.random.Float64() < l.noise || l.most > 0 && l.inside >= l.most {
-		wait = max(wait, 1)
+		wait = max(wait, l.again, 1)
 	}
 	if wait > 0 {
 		l.refused++

@@ -88,6 +88,61 @@ func TestLimitsAreUsedAndKept(t *testing.T) {
 	}
 }
 
+// TestRefusedWhateverTheLimit has servers that tell a limit of requests and refuse for
+// other reasons: at random, which is not to be taken for a limit, or by one of which
+// they do not tell.
+func TestRefusedWhateverTheLimit(t *testing.T) {
+	t.Parallel()
+	const rpm = 30_000
+	told := func(noise float64, again time.Duration) *limits {
+		return &limits{requests: newBucket(rpm, time.Second), latency: 100 * time.Millisecond, noise: noise, again: again}
+	}
+	for _, tc := range []struct {
+		name    string
+		server  func() *limits
+		used    float64 // of the limit that is told, at least
+		refused float64 // of the requests, at most
+	}{
+		{"2 % at random", func() *limits { return told(0.02, time.Millisecond) }, 0.95, 0.025},
+		{"5 % at random", func() *limits { return told(0.05, time.Millisecond) }, 0.93, 0.055},
+		{"5 % at random, with a longer pause for all", func() *limits { return told(0.05, 100*time.Millisecond) }, 0.9, 0.055},
+		{"15 % at random", func() *limits { return told(0.15, time.Millisecond) }, 0.9, 0.16},
+		{"40 % at random", func() *limits { return told(0.4, time.Millisecond) }, 0.7, 0.42},
+		{"a tighter limit of which nobody tells", func() *limits {
+			l := told(0, 0)
+			l.hidden = newBucket(rpm*9/10, time.Second)
+			return l
+		}, 0.85, 0.002},
+		{"half of it, of which nobody tells", func() *limits {
+			l := told(0, 0)
+			l.hidden = newBucket(rpm/2, time.Second)
+			return l
+		}, 0.48, 0.005},
+		{"a tighter limit, and 5 % at random", func() *limits {
+			l := told(0.05, time.Millisecond)
+			l.hidden = newBucket(rpm*7/10, time.Second)
+			return l
+		}, 0.55, 0.12},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				server, s := tc.server(), setup(parallelism(128), auto)
+				took, err := server.ask(t.Context(), s, 128, 15_000, fixed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if used, refused := server.share(took), server.refusedShare(); used < tc.used || refused > tc.refused {
+					t.Errorf("used %.3f of the limit with %.4f refused, want at least %.3f and at most %.4f; %+v", used, refused, tc.used, tc.refused, s.Snapshot())
+				}
+				if testing.Verbose() {
+					t.Logf("%s: %.3f used, %.4f refused, limits %v", took, server.share(took), server.refusedShare(), s.Snapshot().Limits)
+				}
+			})
+		})
+	}
+}
+
 // TestWithoutHeaders paces by configured numbers alone; what was counted corrects the
 // estimates.
 func TestWithoutHeaders(t *testing.T) {
