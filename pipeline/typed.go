@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -28,6 +29,25 @@ func Encode[T any](v T) (*Record, error) {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}
 	return r, nil
+}
+
+// EncodeRow is [Encode] for a source: a *Record is copied, as the run changes its own, and
+// of a value that cannot be encoded there is an [Unreadable] record beside the error.
+func EncodeRow[T any](v T) (*Record, error) {
+	r, err := Encode(v)
+	if own, ok := any(v).(*Record); ok && own != nil {
+		r = own.Child()
+	}
+	if err == nil && r == nil {
+		err = errors.New("a nil record")
+	}
+	if err != nil {
+		r = Unreadable(fmt.Appendf(nil, "%+v", v))
+	}
+	if r.Origin == (Origin{}) {
+		r.Origin.Offset = -1 // it stood nowhere
+	}
+	return r, err
 }
 
 // Decode returns the Go value of a record: the record itself for T = *Record,

@@ -2,7 +2,6 @@ package sources
 
 import (
 	"context"
-	"fmt"
 	"iter"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -90,7 +89,7 @@ func (s *values[T]) Records(ctx context.Context) iter.Seq2[*pipeline.Record, err
 				yield(nil, err)
 				return
 			}
-			r, err := encode(v)
+			r, err := pipeline.EncodeRow(v)
 			if s.settle != nil {
 				r.OnSettle(func(how pipeline.Settlement) { s.settle(v, how) })
 			}
@@ -101,24 +100,4 @@ func (s *values[T]) Records(ctx context.Context) iter.Seq2[*pipeline.Record, err
 			}
 		}
 	}
-}
-
-// encode returns the record of a value, an unreadable one with the error where it has
-// none. A record is taken as a copy: the run changes its own, and the program may read
-// the same ones again.
-func encode[T any](v T) (*pipeline.Record, error) {
-	r, err := pipeline.Encode(v)
-	if own, ok := any(v).(*pipeline.Record); ok && own != nil {
-		r = own.Child()
-	}
-	if err == nil && r == nil {
-		err = fmt.Errorf("a nil record")
-	}
-	if err != nil {
-		r = pipeline.Unreadable(fmt.Appendf(nil, "%+v", v))
-	}
-	if r.Origin == (pipeline.Origin{}) {
-		r.Origin.Offset = -1 // it stood nowhere
-	}
-	return r, err
 }

@@ -53,7 +53,25 @@ func summaryText(s engine.Summary, verdict, sink string) string {
 	}
 	b.WriteString(reasonsText(s.Reasons))
 	b.WriteString(stagesText(s.Stages))
+	b.WriteString(guaranteesText(s))
 	b.WriteString("\n  " + equation(s.Counts) + "\n")
+	return b.String()
+}
+
+// guaranteesText says where the promises of the run end, a line each.
+func guaranteesText(s engine.Summary) string {
+	lines := s.Guarantees
+	if s.NoState != "" {
+		lines = append(slices.Clone(lines), s.NoState)
+	}
+	if len(lines) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\n")
+	for _, line := range lines {
+		say(&b, "  %s\n", printable(line))
+	}
 	return b.String()
 }
 
@@ -135,6 +153,7 @@ func endings(c engine.Counts, sink, deadLetters string) []ending {
 		{name: "filtered", count: c.Dropped},
 		{name: "dropped on error", count: c.DroppedOnError},
 		{name: "dead letters", count: c.DeadLettered, note: in(deadLetters)},
+		{name: "absorbed", count: c.Absorbed, note: "by go-streams operators"},
 		{name: "unfinished", count: c.Unfinished},
 	}
 	return slices.DeleteFunc(lines, func(l ending) bool {
@@ -212,6 +231,7 @@ func equation(c engine.Counts) string {
 		{words: "filtered", count: c.Dropped},
 		{words: "dropped on error", count: c.DroppedOnError},
 		{words: "dead-lettered", count: c.DeadLettered},
+		{words: "absorbed", count: c.Absorbed},
 		{words: "unfinished", count: c.Unfinished},
 	}
 	text := sum(left)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,8 +12,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/policy"
+	"github.com/rowmill/rowmill/sinks"
+	"github.com/rowmill/rowmill/sources"
 )
 
 func TestSummaryText(t *testing.T) {
@@ -204,5 +208,30 @@ func TestFoundText(t *testing.T) {
 	}
 	if got := foundText(engine.StageSummary{}); got != "" {
 		t.Errorf("got %q of nothing", got)
+	}
+}
+
+// TestWherePromisesEnd: the summary, and validate, say it of components of go-streams.
+func TestWherePromisesEnd(t *testing.T) {
+	t.Parallel()
+	loose := pipeline.Step{Stage: engine.Loose[*pipeline.Record, *pipeline.Record](engine.Chain()), StepOptions: pipeline.StepOptions{Name: "throttle"}}
+	p := pipeline.Pipeline{Source: sources.Slice([]struct{ N int }{{1}, {2}}), Steps: []pipeline.Step{loose}, Sink: sinks.Discard{}}
+	s, err := engine.Run(t.Context(), p, engine.Options{State: filepath.Join(t.TempDir(), "s")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := summaryText(s, "finished", "")
+	for _, want := range []string{
+		"absorbed                 2   by go-streams operators", "4 read = 2 delivered + 2 absorbed",
+		"stage throttle is a go-streams operator: what goes in is absorbed", "no state is kept: stage throttle is",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the summary lacks %q:\n%s", want, text)
+		}
+	}
+	for _, want := range []string{"throttle", "a go-streams operator: what goes in is absorbed", "no state is kept: stage throttle is"} {
+		if text := outline(p); !strings.Contains(text, want) {
+			t.Errorf("the outline lacks %q:\n%s", want, text)
+		}
 	}
 }

@@ -70,6 +70,9 @@ func outline(p pipeline.Pipeline) string {
 		say(w, "  %s\t%s\n", printable(name), printable(strings.Join(parts, ", ")))
 	}
 	source := []string{p.SourceName}
+	if g := engine.GuaranteeOf(p.Source); g != "" {
+		source = append(source, g)
+	}
 	if p.Key != "" {
 		source = append(source, "key "+p.Key)
 	}
@@ -77,7 +80,14 @@ func outline(p pipeline.Pipeline) string {
 	for i, s := range p.Steps {
 		line(s.Name, stepTraits(p.Steps[i:])...)
 	}
-	line("sink", p.SinkName)
+	sink := []string{p.SinkName}
+	if g := engine.GuaranteeOf(p.Sink); g != "" {
+		sink = append(sink, g)
+	}
+	line("sink", sink...)
+	if why := engine.NoState(p); why != "" {
+		line("state", why)
+	}
 	if p.DeadLetterName != "" {
 		line("dead letters", p.DeadLetterName)
 	}
@@ -88,6 +98,9 @@ func outline(p pipeline.Pipeline) string {
 // stepTraits says how the engine runs the first of these stages.
 func stepTraits(steps []pipeline.Step) []string {
 	s := steps[0]
+	if g := engine.GuaranteeOf(s.Stage); g != "" {
+		return []string{g}
+	}
 	if _, turner := s.Stage.(pipeline.Turner); turner {
 		s.Workload = pipeline.Waits
 	}

@@ -40,6 +40,8 @@ type Options struct {
 	// which a kill leaves alone and a power cut does not. Negative makes every answer
 	// durable before it is used. Defaults to 50ms.
 	SyncEvery time.Duration
+	// Watch has the run fail with errors that connectors only log; nil has none.
+	Watch *Watch
 
 	files           fsys.FS       // nil for those of the operating system
 	checkpointEvery time.Duration // 0 for every second
@@ -112,6 +114,9 @@ type Counts struct {
 	DroppedOnError int64 `json:"dropped_on_error"`
 	// DeadLettered is the records that failed for good.
 	DeadLettered int64 `json:"dead_lettered"`
+	// Absorbed is what go-streams operators have taken that do not pass on each record; see
+	// [Loose].
+	Absorbed int64 `json:"absorbed,omitzero"`
 	// Unfinished is what the run left when it was stopped.
 	Unfinished int64 `json:"unfinished"`
 }
@@ -149,6 +154,11 @@ type Summary struct {
 	// Delivery is how often a record may be in the output of a run that was killed and
 	// went on.
 	Delivery pipeline.Delivery `json:"delivery,omitempty"`
+	// Guarantees says where the promises of the run end, if somewhere: at components of
+	// go-streams.
+	Guarantees []string `json:"guarantees,omitempty"`
+	// NoState says why the run kept no state although it was to; see [NoState].
+	NoState string `json:"no_state,omitempty"`
 }
 
 // StageSummary is what one stage did.

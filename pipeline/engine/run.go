@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/reugn/go-streams"
+
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/policy"
 )
@@ -45,6 +47,7 @@ type run struct {
 	reasons      reasons
 	source       *sourceNode
 	stages       []*stageNode
+	nodes        []streams.Flow // the stages, and go-streams operators between them
 	sink         *sinkNode
 	dead         *sinkNode // nil where dead letters are only counted
 	mu           sync.Mutex
@@ -116,6 +119,10 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.pipeline.StopWhen.DeadLetters = cmp.Or(p.StopWhen.DeadLetters, 0.5)
 	r.pipeline.StopWhen.After = cmp.Or(p.StopWhen.After, 200)
 	r.options.State = stateOf(p, o)
+	if why := NoState(p); why != "" && r.options.State != "" {
+		r.log.Warn(why)
+		r.options.State = ""
+	}
 	if err := checkNew(p, r.options); err != nil {
 		return nil, err
 	}
@@ -129,11 +136,14 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r.source.rehearsal = rehearsal{run: r}
 	r.tracker.teller = newTeller(r)
 	for i, s := range r.pipeline.Steps {
-		if _, foreign := s.Stage.(*foreignStage); !foreign {
-			n := newStageNode(r, s, runsOrdered(r.pipeline.Steps[i:]))
-			n.index = i
-			r.stages = append(r.stages, n)
+		if foreign, ok := s.Stage.(*foreignStage); ok {
+			r.nodes = append(r.nodes, &foreignFlow{foreignNode: newForeignNode(r, foreign, s.Name, i)})
+			continue
 		}
+		n := newStageNode(r, s, runsOrdered(r.pipeline.Steps[i:]))
+		n.index = i
+		r.stages = append(r.stages, n)
+		r.nodes = append(r.nodes, &stageFlow{stageNode: n})
 	}
 	r.sink = newSinkNode(r, "sink", p.Sink, p.Flush, delivered)
 	if p.DeadLetter != nil {
@@ -189,6 +199,9 @@ func runnable(s pipeline.Step) error {
 	if _, knows := s.Stage.(pipeline.Deadliner); !knows && s.Deadlines != (pipeline.Deadlines{}) {
 		return fmt.Errorf("stage %s knows of no parts of an attempt, which Deadlines bound: set Timeout", s.Name)
 	}
+	if foreign, ok := s.Stage.(*foreignStage); ok {
+		return foreign.runnable(s)
+	}
 	return hedgeable(s)
 }
 
@@ -221,6 +234,8 @@ func nameSteps(steps []pipeline.Step) []pipeline.Step {
 func (r *run) main(parent context.Context) {
 	defer close(r.finished)
 	defer r.abort()
+	r.options.Watch.begin(r.fail)
+	defer r.options.Watch.end()
 	if err := r.openState(); err != nil {
 		r.failNow(&PreflightError{err})
 	} else if r.keeper != nil && r.keeper.nothingToDo() {

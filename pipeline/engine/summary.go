@@ -11,7 +11,7 @@ import (
 func (e *Execution) Snapshot() Snapshot {
 	r := e.run
 	s := Snapshot{Elapsed: time.Since(r.began), Counts: r.tracker.counts(), Draining: r.stopped.Load()}
-	s.Finished = r.tracker.arrived.Load() + s.Counts.Dropped + s.Counts.DroppedOnError + r.deadSoFar.Load()
+	s.Finished = r.tracker.arrived.Load() + s.Counts.Dropped + s.Counts.DroppedOnError + s.Counts.Absorbed + r.deadSoFar.Load()
 	s.EstimatedRows = r.estimate(s.Counts.Read)
 	for _, n := range r.stages {
 		s.Stages = append(s.Stages, n.snapshot())
@@ -74,6 +74,7 @@ func (r *run) summarize() Summary {
 		Name: r.pipeline.Name, Elapsed: time.Since(r.began), Counts: r.tracker.counts(),
 		Reasons: r.reasons.list(), RepeatedKeys: r.source.keys.total.Load(), Stopped: r.stopped.Load(),
 		State: r.options.State, NothingToDo: r.idle, Delivery: DeliveryOf(r.pipeline.Sink),
+		Guarantees: guarantees(r.pipeline), NoState: NoState(r.pipeline),
 	}
 	if k := r.keeper; k != nil && k.resumed {
 		s.Resumed, s.DoneBefore, s.Replayed = true, k.previous.Counts.Read, k.replayed.Load()

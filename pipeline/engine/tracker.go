@@ -55,6 +55,7 @@ type tracker struct {
 
 	mu           sync.Mutex
 	made, merged int64
+	absorbed     int64
 	ended        [endings]int64
 	openRows     int64 // rows with leaves that have not ended
 	rows         *rows // nil if the run keeps no state
@@ -157,10 +158,13 @@ func (t *tracker) settleLeaves(how ending, leaves ...member) error {
 	defer t.mu.Unlock()
 	var errs error
 	for _, m := range leaves {
-		if how == mergedInto { // in an earlier run: how the other ended nobody knows
+		switch how {
+		case mergedInto: // in an earlier run: how the other ended nobody knows
 			t.merged++
 			m.leaf.worst, m.leaf.kept = max(m.leaf.worst, wasDelivered), true
-		} else {
+		case absorbed:
+			t.absorbed++
+		default:
 			t.ended[how]++
 		}
 		if m.leaf.row != nil {
@@ -235,6 +239,7 @@ func (t *tracker) sum() Counts {
 		Dropped:        t.ended[dropped],
 		DroppedOnError: t.ended[droppedOnError],
 		DeadLettered:   t.ended[deadLettered],
+		Absorbed:       t.absorbed,
 		Unfinished:     t.ended[unfinished],
 	}
 }
@@ -256,7 +261,7 @@ func (t *tracker) openLeft() int64 {
 // lost is how many leaves are nowhere; anything but 0 at the end is a defect of
 // the engine or of a foreign operator.
 func (c Counts) lost() int64 {
-	return c.Read + c.Made - c.Merged - c.Delivered - c.Dropped - c.DroppedOnError - c.DeadLettered - c.Unfinished
+	return c.Read + c.Made - c.Merged - c.Delivered - c.Dropped - c.DroppedOnError - c.DeadLettered - c.Absorbed - c.Unfinished
 }
 
 func ticketOf(r *pipeline.Record) *leaf {

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -11,56 +9,42 @@ import (
 	"github.com/rowmill/rowmill/pipeline"
 )
 
-// Foreign puts a go-streams operator between two stages. It is handed *pipeline.Record
-// values and must pass on each of them, in order, exactly once; it may change
-// them. The run fails when records get lost or are repeated. A panic in the
-// operator's own goroutine ends the program: nobody else can catch it.
-func Foreign(flow streams.Flow) pipeline.Stage { return &foreignStage{flow: flow} }
-
-type foreignStage struct{ flow streams.Flow }
-
-func (*foreignStage) Process(context.Context, *pipeline.Record) ([]*pipeline.Record, error) {
-	return nil, errors.New("a go-streams operator works in a pipeline only")
-}
-
-// wire links the nodes as go-streams does, and returns when the sink has ended.
-// Between two nodes of our own the link is a queue, else a channel of *Record.
+// wire links the nodes as go-streams does, and returns when the sink has ended. Between
+// two nodes of our own, and those are all, the link is a queue.
 func (r *run) wire() {
-	var flow streams.Flow
-	nodes := r.stages
-	for _, step := range r.pipeline.Steps {
-		var next streams.Flow
-		if foreign, ok := step.Stage.(*foreignStage); ok {
-			next = foreign.flow
-		} else {
-			next = &stageFlow{stageNode: nodes[0]}
-			nodes = nodes[1:]
-		}
-		if flow == nil {
-			flow = (&sourceFlow{r.source}).Via(next)
-		} else {
-			flow = flow.Via(next)
-		}
-	}
-	if flow == nil {
+	if len(r.nodes) == 0 {
 		go r.source.work(r.reading)
 		go r.sink.work()
 		<-r.sink.done
 		return
 	}
+	flow := (&sourceFlow{r.source}).Via(r.nodes[0])
+	for _, next := range r.nodes[1:] {
+		flow = flow.Via(next)
+	}
 	go r.sink.work()
 	flow.To(&sinkFlow{sinkNode: r.sink})
 }
 
+// linked is a node of our own: whoever is in front of it fills its queue.
+type linked interface{ queue() *queue }
+
 // firstQueue is where the source puts its rows.
 func (r *run) firstQueue() *queue {
-	if len(r.pipeline.Steps) == 0 {
+	if len(r.nodes) == 0 {
 		return r.sink.in
 	}
-	if _, foreign := r.pipeline.Steps[0].Stage.(*foreignStage); foreign {
-		return newQueue()
+	return r.nodes[0].(linked).queue()
+}
+
+// link returns the queue between a node of ours and what follows.
+func link(next streams.Inlet) *queue {
+	if own, ok := next.(linked); ok {
+		return own.queue()
 	}
-	return r.stages[0].in
+	q := newQueue()
+	go pump(q, next)
+	return q
 }
 
 // sourceFlow is a source as go-streams sees it.
@@ -73,7 +57,7 @@ func (s *sourceFlow) Out() <-chan any { return outlet(s.out) }
 
 // Via links the source to a flow and begins to read.
 func (s *sourceFlow) Via(next streams.Flow) streams.Flow {
-	if _, own := next.(*stageFlow); !own {
+	if _, own := next.(linked); !own {
 		go pump(s.out, next)
 	}
 	go s.work(s.run.reading)
@@ -88,6 +72,8 @@ type stageFlow struct {
 
 var _ streams.Flow = (*stageFlow)(nil)
 
+func (s *stageFlow) queue() *queue { return s.in }
+
 // In is for foreign operators.
 func (s *stageFlow) In() chan<- any { return s.inlet.open(s.run, s.in) }
 
@@ -96,25 +82,45 @@ func (s *stageFlow) Out() <-chan any { return outlet(s.stageNode.out) }
 
 // Via links the stage to a flow and begins its work.
 func (s *stageFlow) Via(next streams.Flow) streams.Flow {
-	if own, ok := next.(*stageFlow); ok {
-		s.out = own.in
-	} else {
-		s.out = newQueue()
-		go pump(s.out, next)
-	}
+	s.out = link(next)
 	s.start()
 	return next
 }
 
 // To links the stage to a sink and returns when that has ended.
 func (s *stageFlow) To(sink streams.Sink) {
-	if own, ok := sink.(*sinkFlow); ok {
-		s.out = own.in
-	} else {
-		s.out = newQueue()
-		go pump(s.out, sink)
-	}
+	s.out = link(sink)
 	s.start()
+	sink.AwaitCompletion()
+}
+
+// foreignFlow is a go-streams operator between two nodes of ours.
+type foreignFlow struct {
+	*foreignNode
+	inlet inlet
+}
+
+var _ streams.Flow = (*foreignFlow)(nil)
+
+func (f *foreignFlow) queue() *queue { return f.in }
+
+// In is for foreign operators.
+func (f *foreignFlow) In() chan<- any { return f.inlet.open(f.run, f.in) }
+
+// Out is for foreign operators.
+func (f *foreignFlow) Out() <-chan any { return outlet(f.out) }
+
+// Via links the operator to a flow and begins its work.
+func (f *foreignFlow) Via(next streams.Flow) streams.Flow {
+	f.out = link(next)
+	f.start()
+	return next
+}
+
+// To links the operator to a sink and returns when that has ended.
+func (f *foreignFlow) To(sink streams.Sink) {
+	f.out = link(sink)
+	f.start()
 	sink.AwaitCompletion()
 }
 
@@ -125,6 +131,8 @@ type sinkFlow struct {
 }
 
 var _ streams.Sink = (*sinkFlow)(nil)
+
+func (s *sinkFlow) queue() *queue { return s.in }
 
 // In is for foreign operators.
 func (s *sinkFlow) In() chan<- any { return s.inlet.open(s.run, s.in) }

@@ -150,7 +150,7 @@ func hasType(t pipeline.FieldType, v pipeline.Value) bool {
 
 // addUp notes it if records got lost in a run, or ended more than once.
 func (b *breaches) addUp(k engine.Counts) {
-	if k.Read+k.Made-k.Merged != k.Delivered+k.Dropped+k.DroppedOnError+k.DeadLettered+k.Unfinished {
+	if k.Read+k.Made-k.Merged != k.Delivered+k.Dropped+k.DroppedOnError+k.DeadLettered+k.Absorbed+k.Unfinished {
 		b.addf("the counts do not add up: %+v", k)
 	}
 }
