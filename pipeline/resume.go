@@ -98,6 +98,27 @@ type Deliverer interface {
 type Publisher interface {
 	Sink
 	// Publish is called after the checkpoint that holds the position is durable; it may be
-	// called again with the same one.
+	// called again with the same one, while the sink is written to, and for the last time
+	// behind Close. A run that keeps no state has no checkpoints, and never calls it.
 	Publish(ctx context.Context, to Position) error
+}
+
+// Spooler is a sink that needs a folder for what it took and has not passed on yet.
+type Spooler interface {
+	Sink
+	// Spool names the folder, before anything else is asked of the sink. It is the sink's
+	// alone, is there again in the run that goes on, and may not exist yet. A run that keeps
+	// no state does not call it: what the sink puts anywhere then is its own to remove.
+	Spool(dir string)
+}
+
+// Finisher is a sink whose output has an end of its own: a manifest, a last part.
+type Finisher interface {
+	Sink
+	// Finish is called behind the last Commit, before Close, of a run in which everything has
+	// ended and nothing is left to read. The position that it returns takes the place of that
+	// Commit's; a run that keeps state publishes it ([Publisher]) before it counts as finished.
+	// A run that was killed meanwhile calls it again, as does one that goes on because its
+	// source has grown, when it has come to its new end.
+	Finish(ctx context.Context) (Position, error)
 }

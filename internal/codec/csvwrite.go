@@ -71,6 +71,9 @@ func (e *csvEncoder) Begin(dst []byte) []byte {
 	return append(dst, '\n')
 }
 
+// Columns returns the header; nil as long as it is not known.
+func (e *csvEncoder) Columns() []string { return e.columns }
+
 // Continue takes the header from the rows that are there already, instead of Begin.
 func (e *csvEncoder) Continue(columns []string) error {
 	if e.columns != nil && !slices.Equal(e.columns, columns) {

@@ -315,6 +315,14 @@ func (o *Output) Commit() (pipeline.Position, error) {
 	return o.position(), nil
 }
 
+// Size is how long the output is, with what is held and not written yet as it is.
+func (o *Output) Size() int64 { return o.raw.n + int64(len(o.rows)) }
+
+// End makes durable all that was taken, and closes the output: nothing more comes into it.
+func (o *Output) End() error {
+	return errors.Join(o.write(), o.Close())
+}
+
 // Close ends the output: what is compressed gets its end, and one without rows has
 // its head all the same. Rows that are still held were not committed, and are left out.
 func (o *Output) Close() error {

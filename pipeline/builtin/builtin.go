@@ -10,6 +10,7 @@ import (
 
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/sinks"
+	sinks3 "github.com/rowmill/rowmill/sinks/s3"
 	sqlsink "github.com/rowmill/rowmill/sinks/sql"
 	"github.com/rowmill/rowmill/sources"
 	parquetsource "github.com/rowmill/rowmill/sources/parquet"
@@ -41,6 +42,7 @@ func Specs() []pipeline.Spec {
 
 		sinks.DiscardSpec(),
 		sinks.FileSpec(),
+		sinks3.Spec(),
 		sqlsink.Spec(),
 		sinks.TextSpec(),
 	}

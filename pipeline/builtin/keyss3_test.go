@@ -80,7 +80,7 @@ func bucketKeyCases() []keyCase {
 	local.yaml = strings.Replace(local.yaml, "endpoint: S3", "endpoint: LOCALS3", 1)
 	ahead := from("prefetch", ", key: 'many/*'", several, "0", "3")
 	ahead.see = []aspect{pulled, output}
-	return []keyCase{
+	return append(bucketSinkKeyCases(), []keyCase{
 		from("bucket", ", key: a.jsonl", one, "rows", "nobodys"),
 		from("key", "", one, "a.jsonl", "b/a.jsonl", "'**/a.jsonl'", "[b/a.jsonl, a.jsonl]"),
 		from("prefix", "", one, "a", "b/", "nothing"),
@@ -95,5 +95,39 @@ func bucketKeyCases() []keyCase {
 		from("profile", ", key: a.jsonl", one, "", "nobody"),
 		from("anonymous", ", key: a.jsonl", one, "false", "true"),
 		local, ahead,
+	}...)
+}
+
+// bucketSinkKeyCases are about the keys of the sink s3.
+func bucketSinkKeyCases() []keyCase {
+	into := func(key, config string, values ...string) keyCase {
+		return keyCase{
+			key:     "sink s3: " + key,
+			yaml:    fmt.Sprintf("source: {values: {rows: [{a: 1, b: x}, {a: 2, b: y}]}}\nsink: {s3: {bucket: rows, endpoint: S3%s}}", config),
+			objects: map[string]string{}, values: values,
+		}
+	}
+	local := into("path_style", "", "true", "false")
+	local.yaml = strings.Replace(local.yaml, "endpoint: S3", "endpoint: LOCALS3", 1)
+	every := into("part.every", "", "0s", "1ns") // rows that are committed one by one, as they come slowly
+	every.yaml = "source: {s3: {bucket: rows, endpoint: S3, prefix: in/, prefetch: 0}}\n" +
+		"sink: {s3: {bucket: rows, endpoint: S3, prefix: out}, flush: {records: 1, every: 1ms}}"
+	every.objects = map[string]string{"in/1.txt": "1", "in/2.txt": "2"}
+	return []keyCase{
+		into("bucket", "", "rows", "nobodys"),
+		into("prefix", "", "", "out", "out/deep"),
+		into("format", "", "jsonl", "csv", "tsv"),
+		into("compression", "", "gzip", "none", "zstd"),
+		into("part.rows", "", "0", "1"),
+		into("part.bytes", ", part: {rows: 1000}", "256MiB", "1"),
+		every,
+		into("columns", ", format: csv", "[a, b]", "[b, a]", "[a, b, c]"),
+		into("delimiter", ", format: csv", "','", "';'"),
+		into("field", ", format: lines", "a", "b"),
+		into("endpoint", "", "S3", "S3/elsewhere"),
+		into("region", "", "us-east-1", "eu-west-1"),
+		into("profile", "", "", "nobody"),
+		into("anonymous", "", "false", "true"),
+		local,
 	}
 }

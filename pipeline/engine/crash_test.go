@@ -301,7 +301,8 @@ func doomed(t *testing.T, dir, where string, after time.Duration) (killed bool) 
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	spec := filepath.Join(dir, "p.yaml") + "|" + where
-	cmd.Env = append(os.Environ(), doomedVariable+"="+spec, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), doomedVariable+"="+spec, "GORACE=atexit_sleep_ms=0",
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=testtest123", "AWS_REGION=us-east-1")
 	var talk bytes.Buffer
 	cmd.Stderr = &talk
 	if err := cmd.Start(); err != nil {

@@ -49,7 +49,7 @@ func doomedRun(path string, d *doom, retry, onlyNew bool) error {
 	if err != nil {
 		return err
 	}
-	p.Sink = doomedSink{p.Sink, d, pointWritten}
+	p.Sink = doomedSink{p.Sink, d, pointWritten}.published()
 	p.DeadLetter = doomedSink{p.DeadLetter, d, pointDead}
 	options := engine.Options{State: filepath.Join(filepath.Dir(path), "state"), New: onlyNew}.On(doomedFS{fsys.OS{}, d}, 5*time.Millisecond)
 	if !retry {

@@ -68,6 +68,11 @@ func (r *run) openKeeper(ctx context.Context) (*keeper, error) {
 	if k.lock, err = state.Take(k.fs, k.dir); err != nil {
 		return nil, err
 	}
+	for _, n := range []*sinkNode{r.sink, r.dead} {
+		if n != nil {
+			n.spool(k.dir)
+		}
+	}
 	if err = k.read(ctx); err != nil {
 		return nil, errors.Join(err, k.lock.Release())
 	}
@@ -351,7 +356,10 @@ func (k *keeper) write(c checkpoint) error {
 func (k *keeper) end() {
 	var err error
 	finished := k.begun && k.run.complete()
-	if k.begun {
+	if finished && k.run.publishes() { // what is not shown yet keeps the run from being finished
+		err = k.take(false)
+	}
+	if k.begun && err == nil {
 		err = k.take(finished)
 	}
 	err = errors.Join(err, k.closeFiles())

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+
+	"github.com/rowmill/rowmill/pipeline"
 )
 
 // ready readies what is written to, before the first row is passed on.
@@ -58,6 +60,27 @@ func (r *run) rewindSinks(ctx context.Context, sink, dead sinkMark) error {
 		return fmt.Errorf("dead_letter: %w", err)
 	}
 	return nil
+}
+
+// finishSinks has the sinks end their outputs, if nothing is left to do.
+func (r *run) finishSinks() {
+	if !r.complete() {
+		return
+	}
+	r.sink.finish()
+	if r.dead != nil {
+		r.dead.finish()
+	}
+}
+
+// publishes reports whether a sink shows what it wrote only behind a checkpoint.
+func (r *run) publishes() bool {
+	_, sink := r.sink.sink.(pipeline.Publisher)
+	dead := false
+	if r.dead != nil {
+		_, dead = r.dead.sink.(pipeline.Publisher)
+	}
+	return sink || dead
 }
 
 // publish has the sinks show what a checkpoint covers.

@@ -245,6 +245,7 @@ func (r *run) main(parent context.Context) {
 	} else {
 		r.stream()
 	}
+	r.finishSinks()
 	r.release()
 	r.account()
 	if r.keeper != nil {

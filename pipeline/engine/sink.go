@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -117,6 +118,37 @@ func (n *sinkNode) publish(at sinkMark) error {
 	ctx, cancel := n.run.uncancelled()
 	defer cancel()
 	return n.run.safely(n.name, func() error { return p.Publish(ctx, at.Position) })
+}
+
+// spool gives the sink a folder within that of the run's state, if it wants one.
+func (n *sinkNode) spool(state string) {
+	if s, ok := n.sink.(pipeline.Spooler); ok {
+		s.Spool(filepath.Join(state, "spool", n.name))
+	}
+}
+
+// finish has the sink end its output, in a run that is complete.
+func (n *sinkNode) finish() {
+	f, ok := n.sink.(pipeline.Finisher)
+	n.mu.Lock()
+	started := n.started
+	n.mu.Unlock()
+	if !ok || !started || n.broken {
+		return
+	}
+	ctx, cancel := n.run.uncancelled()
+	defer cancel()
+	defer n.run.keeper.committing()()
+	var at pipeline.Position
+	err := n.run.safely(n.name, func() (err error) {
+		at, err = f.Finish(ctx)
+		return err
+	})
+	if err != nil {
+		n.run.fail(fmt.Errorf("%s: %w", n.name, err))
+		return
+	}
+	n.at.Position = at
 }
 
 // DeliveryOf returns what a sink promises.

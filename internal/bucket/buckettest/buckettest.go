@@ -107,7 +107,7 @@ func Env() pipeline.Env {
 // Put puts an object into the bucket, past the network.
 func (s *Server) Put(t testing.TB, key, data string) {
 	t.Helper()
-	if _, err := s.backend.PutObject(Name, key, nil, strings.NewReader(data), int64(len(data)), nil); err != nil {
+	if _, err := s.backend.PutObject(Name, key, map[string]string{}, strings.NewReader(data), int64(len(data)), nil); err != nil {
 		t.Fatal(err)
 	}
 }
