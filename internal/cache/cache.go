@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -42,7 +43,10 @@ type Key [sha256.Size]byte
 // File is an open cache, for one process at a time and several goroutines.
 type File struct {
 	path string // as the user wrote it
+	file *os.File
 	db   *bolt.DB
+
+	panicked atomic.Bool // bbolt did, and may still hold its locks
 
 	mu      sync.Mutex
 	changed sync.Cond
@@ -92,30 +96,30 @@ func open(path string, readOnly bool) (*File, error) {
 
 // open opens the file once. It may turn out to be no longer the one at its path.
 func (f *File) open(readOnly bool) (replaced bool, err error) {
-	var file *os.File
+	f.file = nil
 	err = f.guarded(func() (err error) {
 		f.db, err = bolt.Open(f.path, 0o600, &bolt.Options{
 			Timeout: patience, ReadOnly: readOnly, PreLoadFreelist: true, FreelistType: bolt.FreelistMapType,
 			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = os.OpenFile(name, flag, mode)
-				return file, err
+				f.file, err = os.OpenFile(name, flag, mode)
+				return f.file, err
 			},
 		})
 		return err
 	})
 	if err != nil {
-		if file != nil {
-			_ = file.Close() // bbolt has done so, unless it panicked
+		if f.file != nil {
+			_ = f.file.Close() // bbolt has done so, unless it panicked
 		}
 		return false, f.explain(err)
 	}
-	here, hereErr := file.Stat()
+	here, hereErr := f.file.Stat()
 	there, thereErr := os.Stat(f.path)
 	if err := errors.Join(hereErr, thereErr); err != nil || !os.SameFile(here, there) {
 		return true, f.db.Close()
 	}
 	if err := f.guarded(func() error { return f.prepare(readOnly) }); err != nil {
-		return false, errors.Join(f.explain(err), f.db.Close())
+		return false, errors.Join(f.explain(err), f.close())
 	}
 	return false, nil
 }
@@ -285,5 +289,14 @@ func (f *File) Close() error {
 	}
 	err := f.err
 	f.mu.Unlock()
-	return errors.Join(err, f.db.Close())
+	return errors.Join(err, f.close())
+}
+
+// close closes the file. After a panic bbolt may hold the locks that it would wait for:
+// then the file alone is closed, which lets others open it, and its map stays.
+func (f *File) close() error {
+	if f.panicked.Load() {
+		return f.file.Close()
+	}
+	return f.db.Close()
 }

@@ -195,10 +195,7 @@ func TestDamage(t *testing.T) {
 			if err := os.WriteFile(path, damage(bytes.Clone(content)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			err := readAll(t, path)
-			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "delete it") {
-				t.Errorf("got %v, want an error with the path and what to do", err)
-			}
+			wantDamaged(t, path, readAll(t, path, 300))
 		})
 	}
 	for i := range 40 {
@@ -209,21 +206,73 @@ func TestDamage(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := readAll(t, path); err != nil && !strings.Contains(err.Error(), path) {
+		if err := readAll(t, path, 300); err != nil && !strings.Contains(err.Error(), path) {
 			t.Errorf("bit flip %d at %d: %v", i, at, err)
 		}
 	}
 }
 
-// readAll looks every value up; a wrong one fails the test.
-func readAll(t *testing.T, path string) error {
+// TestPagesThatAreMissing: a large file that was cut short is mapped beyond its end, and
+// a look at what is missing there is a fault, which ends a program unless it is guarded.
+func TestPagesThatAreMissing(t *testing.T) {
+	t.Parallel()
+	const many = 3000
+	whole := fresh(t)
+	filled(t, whole, many)
+	content, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The map of a file is a power of two long: there is another quarter of the file in it,
+	// which is missing.
+	left := len(content)/4 + 4096
+	t.Run("before it is opened", func(t *testing.T) {
+		t.Parallel()
+		path := fresh(t)
+		if err := os.WriteFile(path, content[:left], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wantDamaged(t, path, readAll(t, path, many))
+	})
+	t.Run("while it is open", func(t *testing.T) {
+		t.Parallel()
+		path := fresh(t)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := open(t, path)
+		if err := os.Truncate(path, int64(left)); err != nil {
+			t.Fatal(err)
+		}
+		wantDamaged(t, path, lookUp(t, f, many))
+		f.Put(keyOf(many), valueOf(many))
+		if err := f.Close(); err == nil || !strings.Contains(err.Error(), path) { // which does not wait for ever
+			t.Errorf("Close: got %v, want that the write failed, with the path", err)
+		}
+	})
+}
+
+func wantDamaged(t *testing.T, path string, err error) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "delete it") {
+		t.Errorf("got %v, want an error with the path and what to do", err)
+	}
+}
+
+// readAll looks up the values from 0 to many; a wrong one fails the test.
+func readAll(t *testing.T, path string, many int) error {
 	t.Helper()
 	f, err := cache.Open(path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }() // it is damaged
-	for n := range 300 {
+	return lookUp(t, f, many)
+}
+
+func lookUp(t *testing.T, f *cache.File, many int) error {
+	t.Helper()
+	for n := range many {
 		value, found, err := f.Get(keyOf(n))
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ func (f *File) guarded(work func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if v := recover(); v != nil {
+			f.panicked.Store(true)
 			err = fmt.Errorf("%v", v)
 		}
 	}()

@@ -44,6 +44,7 @@ type keyCase struct {
 	// with a name. nil for no server.
 	objects map[string]string
 	answer  answer        // of the provider; nil echoes the question
+	meet    int           // so many questions are there before any is answered; 0 for no matter
 	script  script        // what the stage "scripted" does; not nil: the clock is a fake
 	stop    time.Duration // when the run is asked to stop; 0 for never
 	options engine.Options

@@ -56,10 +56,8 @@ sink: {file: {path: DIR/out.jsonl}}
 	}
 	weighed := spread("weight", "", "1", "3")
 	weighed.yaml = strings.Replace(weighed.yaml, "priority: 2", "priority: 1", 1)
-	full := answered(func(w http.ResponseWriter, _ string) {
-		time.Sleep(300 * time.Millisecond)
-		says(w, "It is", "stop")
-	}, spread("max_in_flight", "", "1", ""))
+	full := spread("max_in_flight", "", "1", "")
+	full.meet = 4 // all rows
 	full.yaml = strings.Replace(full.yaml, "parallelism: 1,", "parallelism: 4,", 1)
 	full.see = []aspect{reached}
 	// again asks the same twice, one after the other.

@@ -46,7 +46,7 @@ func (c keyCase) run(t *testing.T, value string) (o observation, err error) {
 	}
 	stage := &scripted{script: c.script, began: time.Now()}
 	pairs := []string{"DIR", dir}
-	provider := &recording{answer: c.answer}
+	provider := &recording{answer: c.answer, missing: c.meet, met: make(chan struct{})}
 	if c.script == nil { // with a fake clock there is no network
 		server := httptest.NewServer(provider)
 		defer server.Close()
@@ -237,8 +237,23 @@ func says(w io.Writer, text, finish string) {
 type recording struct {
 	answer answer
 
-	mu   sync.Mutex
-	said []string
+	mu      sync.Mutex
+	said    []string
+	missing int           // so many questions until they are answered
+	met     chan struct{} // closed when none is missing
+}
+
+// meet returns when all questions are there that are to be answered together.
+func (p *recording) meet() {
+	p.mu.Lock()
+	wait := p.missing > 0
+	if p.missing--; p.missing == 0 {
+		close(p.met)
+	}
+	p.mu.Unlock()
+	if wait {
+		<-p.met
+	}
 }
 
 func (p *recording) seen() []string {
@@ -268,6 +283,7 @@ func (p *recording) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	question := q.Messages[len(q.Messages)-1].Content
+	p.meet()
 	if p.answer == nil {
 		says(w, "You said: "+question, "stop")
 		return

@@ -12,7 +12,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/rowmill/rowmill/internal/cache"
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 	"github.com/rowmill/rowmill/stages/llm"
 )
 
@@ -127,8 +129,26 @@ func TestOnlyAnswersThatCountAreKept(t *testing.T) {
 			if p.count() != 2 {
 				t.Errorf("requests: got %d, want 2", p.count())
 			}
+			if n := kept(t, config); n != 0 {
+				t.Errorf("kept: got %d answers, want none", n)
+			}
 		})
 	}
+}
+
+// kept is how many answers are in a cache that nobody has open.
+func kept(t *testing.T, c llm.Config) int64 {
+	t.Helper()
+	file, err := cache.OpenExisting(string(c.Cache), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	stats, err := file.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stats.Values
 }
 
 func TestStagesShareTheFile(t *testing.T) {
@@ -340,5 +360,37 @@ func TestAnswerOfAnyEndpointCounts(t *testing.T) {
 	}
 	if a.count() != 1 || b.count() != 1 {
 		t.Errorf("requests: got %d and %d, want 1 each", a.count(), b.count())
+	}
+}
+
+// TestAnswerIsKeptForTheEndpointThatGaveIt: of two, the second is asked; what it said is
+// found by who asks it alone, and not by who asks the first.
+func TestAnswerIsKeptForTheEndpointThatGaveIt(t *testing.T) {
+	t.Parallel()
+	first, second := serve(t, says(200, fine)), serve(t, says(200, fine))
+	config := cachedIn(second, filepath.Join(t.TempDir(), "answers.db"))
+	both := config
+	both.Endpoints = []llm.EndpointConfig{{BaseURL: first.url + "/v1", Priority: 2}, {BaseURL: second.url + "/v1", Priority: 1}}
+	s := stage(t, both, pipeline.Env{})
+	spread := policy.New(policy.Settings{StepOptions: policy.Defaults(pipeline.StepOptions{}, pipeline.Waits), Endpoints: s.Endpoints()})
+	ctx, _ := spread.Begin(t.Context())
+	if _, err := s.Process(ctx, france()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if first.count() != 0 || second.count() != 1 {
+		t.Fatalf("requests: got %d and %d, want the second asked, once", first.count(), second.count())
+	}
+	if got, err := once(t, config, france()); err != nil || !strings.HasSuffix(got, `"answer_cached":true}`) {
+		t.Errorf("of the second alone: got %s, %v, want the answer that is kept", got, err)
+	}
+	config.BaseURL = first.url + "/v1"
+	if got, err := once(t, config, france()); err != nil || !strings.HasSuffix(got, `"answer_cached":false}`) {
+		t.Errorf("of the first alone: got %s, %v, want an answer of its own", got, err)
+	}
+	if first.count() != 1 || second.count() != 1 {
+		t.Errorf("requests: got %d and %d, want 1 each", first.count(), second.count())
 	}
 }
