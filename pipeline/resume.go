@@ -55,6 +55,16 @@ type Stateful interface {
 	Load(r io.Reader) error
 }
 
+// Fingerprinter is a stage whose answers hang on more than its configuration and the
+// record: on a file that it reads, for instance.
+type Fingerprinter interface {
+	Stage
+	// Fingerprint returns a digest of each such thing, by a name for messages ("file
+	// prices.csv"). It is called before the first row, in a run that keeps state; a run that
+	// was ended is not gone on with where one differs.
+	Fingerprint(ctx context.Context) (map[string]string, error)
+}
+
 // Rewinder is a sink whose output can be cut back to where a [Sink.Commit] left it.
 type Rewinder interface {
 	Sink

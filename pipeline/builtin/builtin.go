@@ -31,6 +31,7 @@ func Specs() []pipeline.Spec {
 		sources.ValuesSpec(),
 
 		stages.DedupeSpec(),
+		stages.ExecSpec(),
 		stages.FilterSpec(),
 		stages.GroupSpec(),
 		stages.LimitSpec(),

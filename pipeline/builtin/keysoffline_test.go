@@ -97,6 +97,12 @@ func stageKeyCases() []keyCase {
 	limit.see = []aspect{output} // how much was read until then is chance
 	const texts = `{text: "Ähm. Ein Satz, so so. Überübrig."}`
 	return []keyCase{
+		stage("exec: command", ab, "command: [cat]", "[cat]", "[sed, -u, s/1/7/]"),
+		execKey("dir", shell("pwd"), ".", "DIR/in"),
+		execKey("env", shell("echo $VALUE"), "{VALUE: a}", "{VALUE: b}"),
+		execKey("pass_env", shell("echo $GREETING"), "[]", "[GREETING]"),
+		execKey("keeps", "[sed, -u, s/1/7/]", "[]", "[a]"),
+		execKey("max_answer", shell("head -c 2000 /dev/zero | tr '\\\\0' x"), "1KiB", "16KiB"),
 		stage("dedupe: by", ab, "", "", "a", "b"),
 		full("memory", "", "64MiB", "1KiB"),
 		full("when_full", ", memory: 1KiB", "forget", "stop"),
@@ -120,6 +126,20 @@ func stageKeyCases() []keyCase {
 		stage("ungroup: field", "{a: [{n: 1}], b: [{n: 2}]}", "", "a", "b"),
 		stage("ungroup: zip", "{items: [{n: 1}], b: [2]}", "", "", "{b: x}", "{b: y}"),
 	}
+}
+
+// execKey is about a key of the stage exec.
+func execKey(key, command string, values ...string) keyCase {
+	return keyCase{
+		key: "stage exec: " + key, values: values, files: map[string]string{"in/a": ""},
+		yaml: fmt.Sprintf("source: {values: {rows: [{a: 1}]}}\nstages: [{exec: {command: %s}}]\nsink: {file: {path: DIR/out.jsonl}}", command),
+	}
+}
+
+// shell is a command that answers each line with an object that holds what a command
+// says.
+func shell(command string) string {
+	return fmt.Sprintf(`[sh, -c, "while read -r line; do echo \"{\\\"said\\\": \\\"$(%s)\\\"}\"; done"]`, command)
 }
 
 // hang waits for the end of a call.

@@ -87,11 +87,24 @@ func (c keyCase) load(fill *strings.Replacer, value string, stage *scripted) (pi
 	if value != "" {
 		set = []string{c.path() + "=" + fill.Replace(value)}
 	}
-	p, err := load.Bytes("keys.yaml", []byte(fill.Replace(c.yaml)), load.Options{Registry: reg, Set: set, Env: buckettest.Env()})
+	p, err := load.Bytes("keys.yaml", []byte(fill.Replace(c.yaml)), load.Options{Registry: reg, Set: set, Env: environment()})
 	if err != nil {
 		return p, fmt.Errorf("with %q: %w", value, err)
 	}
 	return p, nil
+}
+
+// environment is that of the bucket, with a variable more.
+func environment() pipeline.Env {
+	env := buckettest.Env()
+	bucket := env.Getenv
+	env.Getenv = func(name string) string {
+		if name == "GREETING" {
+			return "hello"
+		}
+		return bucket(name)
+	}
+	return env
 }
 
 func (c keyCase) execute(t *testing.T, p pipeline.Pipeline, o *observation) error {

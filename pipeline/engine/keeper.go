@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,10 +53,11 @@ type keeper struct {
 	// are noted for a checkpoint: so that they are of the same moment.
 	commit sync.Mutex
 
-	taking       sync.Mutex   // one checkpoint at a time
-	changes      atomic.Int64 // commits and answers so far
-	checkpointed int64        // how many of them the last checkpoint knows
-	identity     string       // of the source
+	taking       sync.Mutex        // one checkpoint at a time
+	changes      atomic.Int64      // commits and answers so far
+	checkpointed int64             // how many of them the last checkpoint knows
+	identity     string            // of the source
+	shape        map[string]string // see checkpoint
 
 	appended     atomic.Int64  // bytes of answers since the last checkpoint, about
 	journalGrown chan struct{} // size 1: a token says that they are many
@@ -87,6 +89,9 @@ func (k *keeper) read(ctx context.Context) error {
 			return fmt.Errorf("source: %w", err)
 		}
 	}
+	if err := k.fingerprint(ctx); err != nil {
+		return err
+	}
 	if k.run.options.Fresh {
 		return nil
 	}
@@ -116,6 +121,32 @@ func (k *keeper) read(ctx context.Context) error {
 	return k.outputs(ctx)
 }
 
+// fingerprint notes what shapes the rows: what the pipeline says, and its stages.
+func (k *keeper) fingerprint(ctx context.Context) error {
+	k.shape = maps.Clone(k.run.pipeline.Fingerprint)
+	for _, step := range k.run.pipeline.Steps {
+		f, ok := step.Stage.(pipeline.Fingerprinter)
+		if !ok {
+			continue
+		}
+		var digests map[string]string
+		err := k.run.safely(step.Name, func() (err error) {
+			digests, err = f.Fingerprint(ctx)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("stage %s: %w", step.Name, err)
+		}
+		if k.shape == nil {
+			k.shape = map[string]string{}
+		}
+		for name, digest := range digests {
+			k.shape[fmt.Sprintf("%s of stage %s", name, step.Name)] = digest
+		}
+	}
+	return nil
+}
+
 // compare refuses to go on where the rows or answers would be others.
 func (k *keeper) compare(ctx context.Context) error {
 	which := "the unfinished run"
@@ -123,7 +154,7 @@ func (k *keeper) compare(ctx context.Context) error {
 		which = "the run that is finished"
 	}
 	begins := k.run.options.New && k.previous.Finished
-	keys := differences(k.previous.Shape, k.run.pipeline.Fingerprint)
+	keys := differences(k.previous.Shape, k.shape)
 	if d := k.previous.Done; d != nil && d.Key != k.run.pipeline.Key && !slices.Contains(keys, keyOfKeys) {
 		keys = append(keys, keyOfKeys) // a program may say nothing of it
 	}
@@ -225,7 +256,7 @@ func (k *keeper) startAnew(ctx context.Context) error {
 // first is the checkpoint of a run that has not begun.
 func (k *keeper) first() checkpoint {
 	c := checkpoint{
-		Version: checkpointVersion, Name: k.run.pipeline.Name, Shape: k.run.pipeline.Fingerprint,
+		Version: checkpointVersion, Name: k.run.pipeline.Name, Shape: k.shape,
 		Source: sourceMark{Identity: k.identity}, Done: k.done.mark(), New: k.old != nil,
 	}
 	if at := k.run.options.appendFrom; at != nil {
