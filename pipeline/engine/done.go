@@ -182,7 +182,7 @@ func (k *keeper) readKnown() (err error) {
 			return err
 		}
 		k.begins = true
-		k.previous.beginNew(k.identity, k.run.pipeline.Fingerprint)
+		k.previous.beginNew(k.identity, k.shape)
 		k.run.estimateFrom = k.previous.Counts.Read
 	}
 	k.old, err = k.knownRows()
