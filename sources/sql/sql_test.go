@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
 	_ "modernc.org/sqlite"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -16,8 +15,6 @@ import (
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sources/sql"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // sqliteFile makes a database of statements and returns its path.
 func sqliteFile(t *testing.T, statements ...string) string {
