@@ -63,7 +63,10 @@ func process(t *testing.T, dir string, after time.Duration) (killed bool) {
 	return true
 }
 
-const doomedRows = 400
+const (
+	doomedRows = 300
+	mostKills  = 5
+)
 
 const doomedPipeline = `
 name: doomed
@@ -85,10 +88,10 @@ func doom(t *testing.T, in, out, choice string) (kills int) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, uint64(len(choice))))
-	for kills < 8 && process(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
+	for kills < mostKills && process(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
 		kills++
 	}
-	if kills == 8 && process(t, dir, 0) {
+	if kills == mostKills && process(t, dir, 0) {
 		t.Fatal("killed by somebody else")
 	}
 	return kills
@@ -115,7 +118,7 @@ const doomedCheck = `SELECT count(i.id) || ' of ' || count(*) FROM doomed_out o 
 // process.
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	for _, choice := range []string{"update", "ignore", "error"} {
+	for _, choice := range []string{"update", "error"} {
 		t.Run(choice, func(t *testing.T) {
 			t.Parallel()
 			f := newFile(t, doomedTables()...)
