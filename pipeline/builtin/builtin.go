@@ -10,6 +10,7 @@ import (
 
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/sinks"
+	parquetsink "github.com/rowmill/rowmill/sinks/parquet"
 	sinks3 "github.com/rowmill/rowmill/sinks/s3"
 	sqlsink "github.com/rowmill/rowmill/sinks/sql"
 	"github.com/rowmill/rowmill/sources"
@@ -43,6 +44,7 @@ func Specs() []pipeline.Spec {
 
 		sinks.DiscardSpec(),
 		sinks.FileSpec(),
+		parquetsink.Spec(),
 		sinks3.Spec(),
 		sqlsink.Spec(),
 		sinks.TextSpec(),

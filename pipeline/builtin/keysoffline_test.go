@@ -57,7 +57,7 @@ func sinkKeyCases() []keyCase {
 			values: values,
 		}
 	}
-	return []keyCase{
+	return append(parquetSinkCases(),
 		sink("file: path", "path: DIR/out.jsonl", "DIR/a.jsonl", "DIR/b.jsonl", "DIR/a.csv", "DIR/a.jsonl.gz"),
 		sink("file: format", "path: DIR/out.data, format: jsonl", "jsonl", "csv", "tsv"),
 		sink("file: compression", "path: DIR/out.jsonl", "auto", "gzip", "zstd"),
@@ -67,7 +67,7 @@ func sinkKeyCases() []keyCase {
 		sink("text: path", "path: DIR/out.md, template: '{{.a}}'", "DIR/a.md", "DIR/b.md"),
 		sink("text: template", "path: DIR/out.md, template: x", "'{{.a}}'", "'{{.b}}'"),
 		sink("text: compression", "path: DIR/out.md, template: x", "auto", "gzip", "zstd"),
-	}
+	)
 }
 
 func stageKeyCases() []keyCase {

@@ -26,3 +26,22 @@ func parquetKeyCases() []keyCase {
 		on("max_record", "path: DIR/duckdb.parquet", "64MiB", "500"),
 	}
 }
+
+// parquetSinkCases are the keys of the sink parquet.
+func parquetSinkCases() []keyCase {
+	on := func(key, rows, config string, values ...string) keyCase {
+		return keyCase{
+			key:  "sink parquet: " + key,
+			yaml: "source: {values: {rows: [" + rows + "]}}\nsink: {parquet: {" + config + "}}", values: values,
+		}
+	}
+	const rows, path = "{a: 1, b: x}, {a: 2, b: y}", "path: DIR/out.parquet"
+	return []keyCase{
+		on("path", rows, path, "DIR/a.parquet", "DIR/b.parquet"),
+		on("schema", rows, path, "", "{a: int8, b: string}", "{b: string, a: double}", "{a: 'decimal(9, 2)', b: json}"),
+		on("infer_rows", "{a: 1}, {a: x}", path, "1", "2"),
+		on("compression", rows, path, "zstd", "snappy", "gzip", "none"),
+		on("row_group.rows", rows, path, "1", "2"),
+		on("row_group.bytes", rows, path, "1", "64MiB"),
+	}
+}
