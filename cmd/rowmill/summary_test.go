@@ -45,7 +45,7 @@ facts finished after 2.4s, 42 rows/s
 				Stages: []engine.StageSummary{
 					{Name: "filter", Calls: 1817},
 					{Name: "label", Calls: 1812, Attempts: 1900, Retries: 1, Refusals: 80, Usage: map[string]int64{"input_tokens": 123456, "output_tokens": 789, "cached_input_tokens": 0}},
-					{Name: "check-it", Calls: 1, Attempts: 2, Hedges: 1, HedgesWon: 1, Endpoints: []policy.EndpointState{{Name: "eu", Attempts: 1, Out: "401: bad key"}, {Name: "us", Attempts: 1}}},
+					{Name: "check-it", Calls: 1, Attempts: 2, Hedges: 1, HedgesWon: 1, Endpoints: []policy.EndpointState{{Name: "eu", Attempts: 1, Out: "401: bad key"}, {Name: "us", Attempts: 1, Limits: []policy.FoundLimit{{Kind: policy.Requests, PerMinute: 600, By: "headers"}, {Kind: policy.Tokens, PerMinute: 9000, By: "configuration"}}}}},
 				},
 				Reasons: []engine.Reason{
 					{Stage: "label", Code: "length", Message: "cut off\nby max_tokens", Count: 5},
@@ -75,6 +75,7 @@ triage finished after 3m07s, 9.7 rows/s
   check-it   2 requests, 1 hedged (1 answered first)
              asked: 1 eu, 1 us
              eu was asked no more: 401: bad key
+             found: us 600 requests a minute (headers)
 
   1,817 read = 1,800 delivered + 5 filtered + 3 dropped on error + 9 dead-lettered
 `,

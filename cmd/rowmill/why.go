@@ -11,6 +11,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // A stage's time is worth a line if there was so much of it, and the other end had not
@@ -53,13 +54,11 @@ func timeText(t engine.StageTime) string {
 }
 
 // foundText says what was found out about the other end, "" for nothing: "found: 6,000
-// requests a minute (headers); 12 at once".
+// requests a minute (headers); 12 at once". Of several endpoints each is named.
 func foundText(s engine.StageSummary) string {
-	var parts []string
-	for _, l := range s.Limits {
-		if l.By != "configuration" {
-			parts = append(parts, fmt.Sprintf("%s %s a minute (%s)", humanize.Comma(int64(math.Round(l.PerMinute))), l.Kind, l.By))
-		}
+	parts := limitTexts("", s.Limits)
+	for _, e := range s.Endpoints {
+		parts = append(parts, limitTexts(printable(e.Name)+" ", e.Limits)...)
 	}
 	if s.Concurrency > 0 {
 		parts = append(parts, fmt.Sprintf("%d at once", s.Concurrency))
@@ -68,4 +67,14 @@ func foundText(s engine.StageSummary) string {
 		return ""
 	}
 	return "found: " + strings.Join(parts, "; ")
+}
+
+// limitTexts says which limits were found, not those that the user set.
+func limitTexts(whose string, limits []policy.FoundLimit) (parts []string) {
+	for _, l := range limits {
+		if l.By != "configuration" {
+			parts = append(parts, fmt.Sprintf("%s%s %s a minute (%s)", whose, humanize.Comma(int64(math.Round(l.PerMinute))), l.Kind, l.By))
+		}
+	}
+	return parts
 }

@@ -22,6 +22,16 @@ func (s limitedStage) RateLimit() (string, policy.RateLimit) {
 	return "somebody", policy.RateLimit{RequestsPerMinute: policy.Rate(s.perMinute)}
 }
 
+// narrowStage asks an endpoint that takes so many requests at once.
+type narrowStage struct {
+	pipeline.Stage
+	atOnce int
+}
+
+func (s narrowStage) Endpoints() []policy.Endpoint {
+	return []policy.Endpoint{{Name: "narrow", MaxInFlight: s.atOnce}}
+}
+
 // Wherever the time goes, the causes and the server's time make up the time in flight.
 func TestWhereTheTimeGoes(t *testing.T) {
 	t.Parallel()
@@ -30,7 +40,7 @@ func TestWhereTheTimeGoes(t *testing.T) {
 		name    string
 		rows    int
 		options pipeline.StepOptions
-		limit   int
+		limit   int // requests a minute, or, if it is negative, at once; 0 for none
 		process func(i int, at time.Duration, attempt int) error
 		write   time.Duration // for each batch
 		most    func(engine.StageTime) float64
@@ -76,6 +86,7 @@ func TestWhereTheTimeGoes(t *testing.T) {
 			0, func(s engine.StageTime) float64 { return s.Breaker },
 		},
 		{"limiter", 100, pipeline.StepOptions{Parallelism: 16}, 60, func(int, time.Duration, int) error { time.Sleep(10 * time.Millisecond); return nil }, 0, func(s engine.StageTime) float64 { return s.Limiter }},
+		{"slot", 100, pipeline.StepOptions{Parallelism: 16}, -2, func(int, time.Duration, int) error { time.Sleep(time.Second); return nil }, 0, func(s engine.StageTime) float64 { return s.Slot }},
 		{
 			"window", 100,
 			pipeline.StepOptions{Parallelism: 8, ReorderWindow: 50},
@@ -130,8 +141,11 @@ func TestWhereTheTimeGoes(t *testing.T) {
 					<-guard
 					return []*pipeline.Record{r}, tt.process(i, time.Since(began), n)
 				})
-				if tt.limit > 0 {
+				switch {
+				case tt.limit > 0:
 					stage = limitedStage{stage, tt.limit}
+				case tt.limit < 0:
+					stage = narrowStage{stage, -tt.limit}
 				}
 				sink := &slowSink{pause: tt.write}
 				s, err := engine.Run(t.Context(), pipeline.Pipeline{

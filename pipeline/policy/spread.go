@@ -50,6 +50,8 @@ type EndpointState struct {
 	// Attempts are the requests put on the wire to it; InFlight those that still are.
 	Attempts int64 `json:"attempts"`
 	InFlight int   `json:"-"`
+	// Limits are the limits by which its requests are paced.
+	Limits []FoundLimit `json:"limits,omitempty"`
 	// Out is why it was taken out for good, "" if it was not.
 	Out string `json:"out,omitempty"`
 }
@@ -252,20 +254,27 @@ func (g *gate) found(s *Snapshot) {
 			s.Slots += e.slots.now
 			s.SlotsFound = s.SlotsFound && e.slots.found()
 		}
-		if len(g.endpoints) > 1 {
-			state := EndpointState{Name: e.name, Attempts: e.attempts, InFlight: e.inFlight}
-			if e.out != nil {
-				state.Out = e.out.Error()
-			}
+		if state := e.state(); len(g.endpoints) > 1 {
 			s.Endpoints = append(s.Endpoints, state)
-		} else if e.limiter != nil {
-			s.Limits = e.limiter.found()
+		} else {
+			s.Limits = state.Limits
 		}
 	}
 	if s.Slots >= g.most {
 		s.Slots = g.most
 		s.SlotsFound = s.SlotsFound && len(g.endpoints) == 1
 	}
+}
+
+func (e *endpoint) state() EndpointState {
+	s := EndpointState{Name: e.name, Attempts: e.attempts, InFlight: e.inFlight}
+	if e.out != nil {
+		s.Out = e.out.Error()
+	}
+	if e.limiter != nil {
+		s.Limits = e.limiter.found()
+	}
+	return s
 }
 
 // fatal reports an error after which an endpoint is of no use.
