@@ -88,7 +88,7 @@ func ExampleBind() {
 		fmt.Println(err)
 		return
 	}
-	defer model.Close()
+	defer func() { _ = model.Close() }()
 	r, err := model.Do(context.Background(), Review{Text: "It is great."})
 	fmt.Println(r.Mood, err)
 	// Output: positive <nil>
@@ -101,7 +101,7 @@ func ExampleBound_Map() {
 		fmt.Println(err)
 		return
 	}
-	defer model.Close()
+	defer func() { _ = model.Close() }()
 	in := make(chan Review)
 	go func() {
 		defer close(in)
@@ -124,7 +124,7 @@ func ExampleNewFlow() {
 		fmt.Println(err)
 		return
 	}
-	defer model.Close()
+	defer func() { _ = model.Close() }()
 	in, out := make(chan any), make(chan any)
 	go func() {
 		defer close(in)
@@ -219,7 +219,7 @@ func ExampleBound_Do() {
 		fmt.Println(err)
 		return
 	}
-	defer model.Close()
+	defer func() { _ = model.Close() }()
 	_, err = model.Do(context.Background(), Review{})
 	class, code := pipeline.Classify(err)
 	fmt.Println(class, code)

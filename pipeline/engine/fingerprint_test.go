@@ -25,7 +25,9 @@ func (r reading) Fingerprint(context.Context) (map[string]string, error) {
 // what it read when the run began.
 func TestAStageThatReadsAnotherFileIsAnotherPipeline(t *testing.T) {
 	t.Parallel()
-	same := pipeline.StageFunc(func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) { return []*pipeline.Record{r}, nil })
+	same := pipeline.StageFunc(func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+		return []*pipeline.Record{r}, nil
+	})
 	w := &world{rows: 5, dir: t.TempDir()}
 	run := func(holds string, err error, fresh bool) error {
 		p := pipeline.Pipeline{

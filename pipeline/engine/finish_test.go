@@ -30,7 +30,7 @@ func (b *diary) note(s string) {
 type bound struct {
 	*paperSink
 	diary *diary
-	fail error // of what publishes the end
+	fail  error // of what publishes the end
 }
 
 func (s bound) Spool(dir string) { s.diary.note("spool " + filepath.Base(dir)) }
