@@ -44,6 +44,10 @@ func TestMain(m *testing.M) {
 		serve(latency)
 		return
 	}
+	if os.Getenv(bucketVariable) != "" {
+		serveBucket()
+		return
+	}
 	// As cmd/rowmill does; for the loop as well, so that the ratio is of like with like.
 	debug.SetGCPercent(400)
 	os.Exit(m.Run())
@@ -83,8 +87,14 @@ func serve(latency string) {
 // server starts a server in a process of its own, and returns its address.
 func server(tb testing.TB, latency time.Duration) string {
 	tb.Helper()
+	return child(tb, serverVariable+"="+latency.String())
+}
+
+// child starts this program as a server, and returns the address that it prints.
+func child(tb testing.TB, variable string) string {
+	tb.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), serverVariable+"="+latency.String())
+	cmd.Env = append(os.Environ(), variable)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

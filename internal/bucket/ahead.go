@@ -79,7 +79,7 @@ func (a *Ahead) restart(at place) {
 func (a *Ahead) fill() {
 	for len(a.pending) <= a.chunks && a.next.object < len(a.objects) {
 		o := a.objects[a.next.object]
-		n := min(chunkBytes, o.Size-a.next.offset)
+		n := min(a.bucket.chunk, o.Size-a.next.offset)
 		if n <= 0 {
 			a.next = place{a.next.object + 1, 0}
 			continue

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -69,6 +70,8 @@ type Bucket struct {
 
 	first, most time.Duration // how long is waited for another attempt
 	idle        time.Duration // after which a connection on which nothing moves is given up
+	chunk       int64         // how much is fetched with one request
+	piece       int64         // how much one request of an upload in pieces holds
 }
 
 // The waits between attempts begin with firstWait and double up to mostWait.
@@ -80,7 +83,7 @@ const (
 
 // Open returns the bucket of a configuration. It asks nobody and reads no file yet.
 func Open(c Config, env pipeline.Env) *Bucket {
-	return &Bucket{name: c.Bucket, log: env.Log(), config: c, env: env, first: firstWait, most: mostWait, idle: idleLimit}
+	return &Bucket{name: c.Bucket, log: env.Log(), config: c, env: env, first: firstWait, most: mostWait, idle: idleLimit, chunk: chunkBytes, piece: pieceBytes}
 }
 
 // Of returns a bucket that is asked through a program's own client. Its retries are set
@@ -91,9 +94,9 @@ func Of(client *s3.Client, name string, env pipeline.Env) *Bucket {
 	return b
 }
 
-// Impatient has attempts follow each other quickly, for tests.
+// Impatient has attempts follow each other quickly, and asks for 64 KiB at once, for tests.
 func (b *Bucket) Impatient() *Bucket {
-	b.first, b.most, b.idle = time.Millisecond, 4*time.Millisecond, 2*time.Second
+	b.first, b.most, b.chunk, b.piece = time.Millisecond, 4*time.Millisecond, 64<<10, 64<<10
 	return b
 }
 
@@ -151,7 +154,7 @@ func (b *Bucket) build(ctx context.Context) (*s3.Client, error) {
 
 func (b *Bucket) settings() []func(*config.LoadOptions) error {
 	c, env := b.config, b.env
-	settings := []func(*config.LoadOptions) error{config.WithHTTPClient(awshttp.NewBuildableClient())}
+	settings := []func(*config.LoadOptions) error{config.WithHTTPClient(awshttp.NewBuildableClient()), config.WithLogger(logging.Nop{})}
 	if region := cmp.Or(c.Region, env.Lookup("AWS_REGION"), env.Lookup("AWS_DEFAULT_REGION")); region != "" {
 		settings = append(settings, config.WithRegion(region))
 	}

@@ -43,7 +43,7 @@ type Upload struct {
 // Put writes an object and returns its ETag. Nothing can be seen of it until it is whole,
 // and what was there before stays until then.
 func (b *Bucket) Put(ctx context.Context, u Upload) (etag string, err error) {
-	if u.Size > pieceBytes {
+	if u.Size > b.piece {
 		return b.putPieces(ctx, u)
 	}
 	err = b.do(ctx, "write", u.Key, func(ctx context.Context, client *s3.Client, alive func()) error {
@@ -137,7 +137,7 @@ func (b *Bucket) begin(ctx context.Context, u Upload) (id string, err error) {
 
 // sendPieces sends the pieces, some at a time. The first error ends it.
 func (b *Bucket) sendPieces(ctx context.Context, u Upload, id string) ([]types.CompletedPart, error) {
-	size := max(pieceBytes, (u.Size+mostPieces-1)/mostPieces)
+	size := max(b.piece, (u.Size+mostPieces-1)/mostPieces)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var sending sync.WaitGroup

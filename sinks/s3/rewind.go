@@ -259,7 +259,7 @@ func (s *Sink) left() error {
 	if len(s.waiting) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d parts are not in the bucket; they are kept in %s", len(s.waiting), s.spool.dir)
+	return fmt.Errorf("%d of the parts did not reach the bucket; what they hold is kept in %s", len(s.waiting), s.spool.dir)
 }
 
 // Manifest is what the object _manifest.json holds: it is written when all parts are there.

@@ -60,7 +60,7 @@ func (g generated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestPeakMemory reads an object that is much larger than what may be held of it. With
 // ROWMILL_TEST_LARGE=1 it has 1 GB.
 func TestPeakMemory(t *testing.T) {
-	g := generated{192 << 10}
+	g := generated{96 << 10}
 	if os.Getenv("ROWMILL_TEST_LARGE") != "" {
 		g.rows = 1 << 20
 	}

@@ -46,15 +46,24 @@ type Request struct {
 // New starts a server, which ends with the test.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{backend: s3mem.New()}
-	if err := s.backend.CreateBucket(Name); err != nil {
+	s, stop, err := Start()
+	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return s
+}
+
+// Start starts a server in a program that is no test.
+func Start() (s *Server, stop func(), err error) {
+	s = &Server{backend: s3mem.New()}
+	if err := s.backend.CreateBucket(Name); err != nil {
+		return nil, nil, err
 	}
 	s.handler = gofakes3.New(s.backend, gofakes3.WithLogger(gofakes3.DiscardLog()), gofakes3.WithTimeSkewLimit(0)).Server()
 	listener := httptest.NewServer(s)
-	t.Cleanup(listener.Close)
 	s.URL = listener.URL
-	return s
+	return s, listener.Close, nil
 }
 
 // ServeHTTP answers a request.
