@@ -10,6 +10,7 @@ import (
 
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/sinks"
+	httpsink "github.com/rowmill/rowmill/sinks/http"
 	parquetsink "github.com/rowmill/rowmill/sinks/parquet"
 	sinks3 "github.com/rowmill/rowmill/sinks/s3"
 	sqlsink "github.com/rowmill/rowmill/sinks/sql"
@@ -46,6 +47,7 @@ func Specs() []pipeline.Spec {
 		sinks.FileSpec(),
 		parquetsink.Spec(),
 		sinks3.Spec(),
+		httpsink.Spec(),
 		sqlsink.Spec(),
 		sinks.TextSpec(),
 	}

@@ -122,7 +122,7 @@ func (c keyCase) compare(seen []string) error {
 func TestEveryKeyDoesSomething(t *testing.T) {
 	t.Parallel()
 	keys := allKeys(t)
-	cases := slices.Concat(sourceKeyCases(), bucketKeyCases(), sinkKeyCases(), sqlKeyCases(t), stageKeyCases(), llmKeyCases(), simulatorKeyCases(), engineKeyCases())
+	cases := slices.Concat(sourceKeyCases(), bucketKeyCases(), sinkKeyCases(), sqlKeyCases(t), httpKeyCases(), stageKeyCases(), llmKeyCases(), simulatorKeyCases(), engineKeyCases())
 	for key := range keys {
 		if !slices.ContainsFunc(cases, func(c keyCase) bool { return c.key == key }) {
 			t.Errorf("%s: no case shows that it does anything; give it one in keys…_test.go, with two values that change the wire or the output", key)
