@@ -18,8 +18,12 @@ var _ streams.Flow = (*Flow[any, any])(nil)
 // NewFlow makes a go-streams flow of a bound stage. It takes In values and emits
 // Out values, in their order, as many at once as the stage's parallelism. failed
 // gets every error: of a value that could not be processed, of an element that is
-// no In, and ctx's; go-streams has no place for them. When ctx is done the flow
-// ends and discards what still arrives.
+// no In, and ctx's; go-streams has no place for them. It may be called by two goroutines at
+// once. When ctx is done the flow ends and discards what still arrives.
+//
+// The policies of the stage hold: parallelism, retries, limits. The guarantees of a run do
+// not: there is no journal, no dead letter, and no state. A value that was taken and not
+// emitted when the program ends is for its source to repeat.
 func NewFlow[In, Out any](ctx context.Context, stage *Bound[In, Out], failed func(error)) *Flow[In, Out] {
 	f := &Flow[In, Out]{in: make(chan any), out: make(chan any)}
 	typed := make(chan In)
