@@ -50,8 +50,8 @@ func TestReadFlipped(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"duckdb.parquet", "hyparquet.parquet"} {
 		data := file(t, "testdata/"+name)
-		step := max(1, len(data)/300)
-		if os.Getenv("ROWMILL_TEST_FLIPS") != "" {
+		step := max(1, len(data)/80)
+		if thorough() {
 			step = 1
 		}
 		for i := 0; i < len(data); i += step {
@@ -70,7 +70,7 @@ func TestReadHostileSizes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	const times = 150
+	const times = 60
 	for range times {
 		hostile := slices.Clone(data)
 		at := rng.IntN(len(hostile) - 16)

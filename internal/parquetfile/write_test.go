@@ -3,6 +3,7 @@ package parquetfile_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -329,8 +330,8 @@ func TestWriteRowGroups(t *testing.T) {
 		if who, _ := f.Metadata("who"); f.Groups() != 3 || f.Rows() != 2500 || who != "me" {
 			t.Errorf("%s: %d row groups, %d rows, written by %q", compression, f.Groups(), f.Rows(), who)
 		}
-		if d := cmp.Diff(rows, mustRead(t, data, 0, parquetfile.Options{})); d != "" {
-			t.Errorf("%s (-want +got):\n%s", compression, d)
+		if got := mustRead(t, data, 0, parquetfile.Options{}); !slices.Equal(got, rows) {
+			t.Errorf("%s: other rows are read, %d", compression, len(got))
 		}
 	}
 	data := write(t, given(t, `{"s":"string"}`), parquetfile.WriteOptions{GroupBytes: 1000}, `{"s":"`+strings.Repeat("x", 2000)+`"}`, `{"s":"y"}`)
@@ -343,12 +344,12 @@ func TestWriteRowGroups(t *testing.T) {
 func TestWriteManyTexts(t *testing.T) {
 	t.Parallel()
 	var rows []string
-	for i := range 30_000 {
-		rows = append(rows, fmt.Sprintf(`{"s":"%060d"}`, i))
+	for i := range 4000 {
+		rows = append(rows, fmt.Sprintf(`{"s":"%0400d"}`, i))
 	}
 	data := write(t, given(t, `{"s":"string"}`), parquetfile.WriteOptions{}, rows...)
-	if d := cmp.Diff(rows, mustRead(t, data, 0, parquetfile.Options{})); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
+	if got := mustRead(t, data, 0, parquetfile.Options{}); !slices.Equal(got, rows) {
+		t.Errorf("other rows are read, %d", len(got))
 	}
 }
 
