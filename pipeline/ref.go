@@ -75,6 +75,9 @@ type Origin struct {
 	// Offset is the byte offset of the record in the decoded (decompressed)
 	// stream; -1 where there is none.
 	Offset int64
+	// Source is which of several sources it was (sources.Concat), from 0; a source that
+	// is alone leaves it.
+	Source int `json:",omitempty"`
 }
 
 // String renders the Origin as "path:line", or "path" where there are no lines.

@@ -104,6 +104,32 @@ type Deliverer interface {
 	Delivery() Delivery
 }
 
+// DeliveryOf returns what a sink promises.
+func DeliveryOf(s Sink) Delivery {
+	if d, ok := s.(Deliverer); ok {
+		return d.Delivery()
+	}
+	return AtLeastOnce
+}
+
+// Router is a sink made of several, each of which gets some of the records.
+type Router interface {
+	Sink
+	// Uses says how many records each has taken, in all runs that went on with each other.
+	Uses() []SinkUse
+}
+
+// SinkUse is one of several sinks.
+type SinkUse struct {
+	// Name says which: "file out/urgent.jsonl".
+	Name string `json:"name"`
+	// Delivered is how many records it has committed. One that went to two sinks is
+	// counted by both.
+	Delivered int64 `json:"delivered"`
+	// Delivery is what the sink promises.
+	Delivery Delivery `json:"delivery"`
+}
+
 // Publisher is a sink that shows what it wrote only when a checkpoint covers it.
 type Publisher interface {
 	Sink

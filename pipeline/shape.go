@@ -79,3 +79,20 @@ func (s Shape) Without(name string) Shape {
 	s.Fields = slices.DeleteFunc(slices.Clone(s.Fields), func(f ShapeField) bool { return f.Name == name })
 	return s
 }
+
+// Or returns what records look like of which some are like s, others like other.
+func (s Shape) Or(other Shape) Shape {
+	out := Shape{Closed: s.Closed && other.Closed}
+	for _, f := range s.Fields {
+		if theirs, ok := other.Lookup(f.Name); !ok || theirs.Type != f.Type {
+			f.Type = AnyType
+		}
+		out.Fields = append(out.Fields, f)
+	}
+	for _, f := range other.Fields {
+		if _, ok := s.Lookup(f.Name); !ok {
+			out.Fields = append(out.Fields, ShapeField{Name: f.Name})
+		}
+	}
+	return out
+}

@@ -151,13 +151,8 @@ func (n *sinkNode) finish() {
 	n.at.Position = at
 }
 
-// DeliveryOf returns what a sink promises.
-func DeliveryOf(s pipeline.Sink) pipeline.Delivery {
-	if d, ok := s.(pipeline.Deliverer); ok {
-		return d.Delivery()
-	}
-	return pipeline.AtLeastOnce
-}
+// DeliveryOf returns what a sink promises; see [pipeline.DeliveryOf].
+func DeliveryOf(s pipeline.Sink) pipeline.Delivery { return pipeline.DeliveryOf(s) }
 
 // work writes what arrives until the input ends.
 func (n *sinkNode) work() {
@@ -322,7 +317,9 @@ func (n *sinkNode) close() {
 	defer n.mu.Unlock()
 	n.closed = true
 	if _, starts := n.sink.(pipeline.Starter); starts && !n.started {
-		return // there is nothing to release
+		if _, several := n.sink.(pipeline.Router); !several { // one of them may begin unstarted
+			return // there is nothing to release
+		}
 	}
 	ctx, cancel := n.run.uncancelled()
 	defer cancel()

@@ -125,20 +125,3 @@ func shapeBehind(component any, in pipeline.Shape) pipeline.Shape {
 	in.Closed = false // it may add any field
 	return in
 }
-
-// either returns what records look like of which some are like a, others like b.
-func either(a, b pipeline.Shape) pipeline.Shape {
-	out := pipeline.Shape{Closed: a.Closed && b.Closed}
-	for _, f := range a.Fields {
-		if other, ok := b.Lookup(f.Name); !ok || other.Type != f.Type {
-			f.Type = pipeline.AnyType
-		}
-		out.Fields = append(out.Fields, f)
-	}
-	for _, f := range b.Fields {
-		if _, ok := a.Lookup(f.Name); !ok {
-			out.Fields = append(out.Fields, pipeline.ShapeField{Name: f.Name})
-		}
-	}
-	return out
-}

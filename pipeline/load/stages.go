@@ -127,7 +127,7 @@ func (l *loader) stage(p *pipeline.Pipeline, c captured, name string, in pipelin
 	l.checkSense(step, c)
 	out := shapeBehind(built, in)
 	if keys.When != "" {
-		out = either(in, out)
+		out = in.Or(out)
 	}
 	return stagePart{captured: c, keys: keys, stage: built}, out
 }

@@ -1,0 +1,262 @@
+package sinks_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/pipelinetest"
+	"github.com/rowmill/rowmill/sinks"
+)
+
+// has is the condition that a record has a field; one with a field "broken" fails it.
+type has string
+
+func (h has) Bool(r *pipeline.Record) (bool, error) {
+	if _, ok := r.Lookup("broken"); ok {
+		return false, errors.New("cannot tell")
+	}
+	_, ok := r.Lookup(string(h))
+	return ok, nil
+}
+
+func sinkTo(t *testing.T, path string) pipeline.Sink {
+	t.Helper()
+	s, err := sinks.NewFile(sinks.FileConfig{Path: path}, pipeline.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func linesIn(t *testing.T, path string) []string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(data))
+}
+
+func TestSeveralSinksKeepTheLaws(t *testing.T) {
+	t.Parallel()
+	rows := []string{`{"a":1}`, `{"b":1}`, `{"a":2,"b":2}`, `{"c":1}`, `{"a":3}`}
+	for name, c := range map[string]struct {
+		make func(...sinks.Branch) (pipeline.Sink, error)
+		want []string
+	}{
+		"all":   {sinks.All, append(slices.Clone(rows), "A", `{"a":1}`, `{"a":2,"b":2}`, `{"a":3}`, "B", `{"b":1}`, `{"a":2,"b":2}`)},
+		"first": {sinks.First, []string{`{"c":1}`, "A", `{"a":1}`, `{"a":2,"b":2}`, `{"a":3}`, "B", `{"b":1}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var dir string
+			again := func(t *testing.T) pipeline.Sink {
+				t.Helper()
+				s, err := c.make(
+					sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "rest.jsonl"))},
+					sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "a.jsonl")), When: has("a")},
+					sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "b.jsonl")), When: has("b")},
+				)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+			pipelinetest.Sink(t, pipelinetest.SinkCase{
+				New:   func(t *testing.T) pipeline.Sink { t.Helper(); dir = t.TempDir(); return again(t) },
+				Again: again,
+				Rows:  rows,
+				Want:  c.want,
+				Read: func(t *testing.T) []string {
+					t.Helper()
+					var all []string
+					for _, f := range []struct{ mark, name string }{{"", "rest"}, {"A", "a"}, {"B", "b"}} {
+						lines := linesIn(t, filepath.Join(dir, f.name+".jsonl"))
+						if f.mark != "" && len(lines) > 0 {
+							all = append(all, f.mark)
+						}
+						all = append(all, lines...)
+					}
+					return all
+				},
+				Refused: []string{`{"broken":1}`},
+			})
+		})
+	}
+}
+
+// stubborn is a sink that fails as told, and notes what it takes.
+type stubborn struct {
+	fail   []error // of the next Writes
+	rows   []string
+	closed int
+}
+
+func (s *stubborn) Write(_ context.Context, batch []*pipeline.Record) error {
+	var err error
+	if len(s.fail) > 0 {
+		err, s.fail = s.fail[0], s.fail[1:]
+	}
+	var refused *pipeline.BatchError
+	if err != nil && !errors.As(err, &refused) {
+		return err
+	}
+	for i, r := range batch {
+		if refused == nil || refused.Refused[i] == nil {
+			s.rows = append(s.rows, string(r.AppendJSON(nil)))
+		}
+	}
+	return err
+}
+
+func (s *stubborn) Commit(context.Context) (pipeline.Position, error) {
+	return pipeline.Position(fmt.Sprint(len(s.rows))), nil
+}
+func (s *stubborn) Close(context.Context) error { s.closed++; return nil }
+
+func batchOf(t *testing.T, rows ...string) []*pipeline.Record {
+	t.Helper()
+	batch := make([]*pipeline.Record, len(rows))
+	for i, row := range rows {
+		r, err := pipeline.ParseRecord([]byte(row))
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch[i] = r
+	}
+	return batch
+}
+
+// A batch that comes again because one sink failed does not come twice to the others.
+func TestABatchThatComesAgainComesOnce(t *testing.T) {
+	t.Parallel()
+	a, b, c := &stubborn{}, &stubborn{fail: []error{pipeline.Transient("busy", errors.New("busy")), pipeline.Transient("busy", errors.New("busy"))}}, &stubborn{}
+	a.fail = []error{&pipeline.BatchError{Refused: map[int]error{1: errors.New("not this one")}}}
+	s, err := sinks.All(sinks.Branch{Name: "A", Sink: a}, sinks.Branch{Name: "B", Sink: b}, sinks.Branch{Name: "C", Sink: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := batchOf(t, `{"i":1}`, `{"i":2}`)
+	for range 2 {
+		if err := s.Write(t.Context(), batch); err == nil || err.Error() != "B: busy" {
+			t.Fatalf("got %v, want that B is busy", err)
+		}
+	}
+	var refused *pipeline.BatchError
+	if err := s.Write(t.Context(), batch); !errors.As(err, &refused) || len(refused.Refused) != 1 || refused.Refused[1].Error() != "A: not this one" {
+		t.Errorf("got %v, want what A has refused", err)
+	}
+	if err := s.Write(t.Context(), batchOf(t, `{"i":3}`)); err != nil {
+		t.Error(err)
+	}
+	for name, one := range map[string]*stubborn{"A": a, "B": b, "C": c} {
+		want := `{"i":1} {"i":2} {"i":3}`
+		if name == "A" {
+			want = `{"i":1} {"i":3}`
+		}
+		if got := strings.Join(one.rows, " "); got != want {
+			t.Errorf("%s has %s, want %s", name, got, want)
+		}
+	}
+	if _, err := s.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var took []int64
+	for _, use := range s.(pipeline.Router).Uses() {
+		took = append(took, use.Delivered)
+	}
+	if !slices.Equal(took, []int64{2, 3, 3}) {
+		t.Errorf("they took %v, want 2, 3 and 3", took)
+	}
+}
+
+func TestARecordThatNobodyCanRouteIsRefused(t *testing.T) {
+	t.Parallel()
+	rest, a := &stubborn{}, &stubborn{}
+	s, err := sinks.All(sinks.Branch{Sink: rest}, sinks.Branch{Name: "file a.jsonl", Sink: a, When: has("a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *pipeline.BatchError
+	err = s.Write(t.Context(), batchOf(t, `{"a":1}`, `{"broken":1}`))
+	if !errors.As(err, &refused) || refused.Refused[1] == nil || refused.Refused[1].Error() != "file a.jsonl: when: cannot tell" || len(refused.Refused) != 1 {
+		t.Errorf("got %v", err)
+	}
+	if len(rest.rows) != 1 || len(a.rows) != 1 {
+		t.Errorf("got %v and %v, want the first row in both", rest.rows, a.rows)
+	}
+}
+
+func TestWhatSeveralSinksPromise(t *testing.T) {
+	t.Parallel()
+	file := sinkTo(t, filepath.Join(t.TempDir(), "x.jsonl"))
+	channel := sinks.Channel(make(chan *pipeline.Record, 1))
+	for name, c := range map[string]struct {
+		other pipeline.Sink
+		want  pipeline.Delivery
+	}{
+		"files":           {file, pipeline.ExactlyOnce},
+		"one says naught": {&stubborn{}, pipeline.AtLeastOnce},
+		"a channel":       {channel, pipeline.NotKept},
+	} {
+		s, err := sinks.All(sinks.Branch{Sink: file}, sinks.Branch{Sink: c.other})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pipeline.DeliveryOf(s); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestWhatSeveralSinksNeed(t *testing.T) {
+	t.Parallel()
+	some, one := has("a"), &stubborn{}
+	cases := map[string]struct {
+		make     func(...sinks.Branch) (pipeline.Sink, error)
+		branches []sinks.Branch
+		want     string
+	}{
+		"all without a default":   {sinks.All, []sinks.Branch{{Sink: one, When: some}}, "one sink must be without `when`"},
+		"first without a default": {sinks.First, []sinks.Branch{{Sink: one, When: some}}, "one sink must be without `when`"},
+		"none":                    {sinks.All, nil, "one sink must be without `when`"},
+		"first with two defaults": {sinks.First, []sinks.Branch{{Sink: one}, {Sink: one}}, "2 sinks are without `when`"},
+		"no sink":                 {sinks.All, []sinks.Branch{{}}, "branch 0 has no sink"},
+	}
+	for name, c := range cases {
+		if _, err := c.make(c.branches...); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// When one of them refuses to start, none has changed what is there; what needs no start
+// is closed all the same.
+func TestSeveralSinksStartTogether(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	old, fresh, other := filepath.Join(dir, "old.jsonl"), filepath.Join(dir, "new.jsonl"), &stubborn{}
+	if err := os.WriteFile(old, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := sinks.All(sinks.Branch{Sink: sinkTo(t, fresh)}, sinks.Branch{Name: "OLD", Sink: sinkTo(t, old)}, sinks.Branch{Sink: other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.(pipeline.Starter).Start(t.Context(), false); err == nil || !strings.HasPrefix(err.Error(), "OLD: ") {
+		t.Errorf("got %v, want that OLD refuses", err)
+	}
+	if _, err := os.Stat(fresh); err == nil {
+		t.Error("the other was begun")
+	}
+	if err := s.Close(t.Context()); err != nil || other.closed != 1 {
+		t.Errorf("closed %d times, %v", other.closed, err)
+	}
+}
