@@ -44,51 +44,53 @@ func linesIn(t *testing.T, path string) []string {
 	return strings.Fields(string(data))
 }
 
-func TestSeveralSinksKeepTheLaws(t *testing.T) {
+func TestAllConformance(t *testing.T) {
 	t.Parallel()
-	rows := []string{`{"a":1}`, `{"b":1}`, `{"a":2,"b":2}`, `{"c":1}`, `{"a":3}`}
-	for name, c := range map[string]struct {
-		make func(...sinks.Branch) (pipeline.Sink, error)
-		want []string
-	}{
-		"all":   {sinks.All, append(slices.Clone(rows), "A", `{"a":1}`, `{"a":2,"b":2}`, `{"a":3}`, "B", `{"b":1}`, `{"a":2,"b":2}`)},
-		"first": {sinks.First, []string{`{"c":1}`, "A", `{"a":1}`, `{"a":2,"b":2}`, `{"a":3}`, "B", `{"b":1}`}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			var dir string
-			again := func(t *testing.T) pipeline.Sink {
-				t.Helper()
-				s, err := c.make(
-					sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "rest.jsonl"))},
-					sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "a.jsonl")), When: has("a")},
-					sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "b.jsonl")), When: has("b")},
-				)
-				if err != nil {
-					t.Fatal(err)
+	pipelinetest.Sink(t, threeFiles(sinks.All, append(routed(), "A", `{"a":1}`, `{"a":2,"b":2}`, `{"a":3}`, "B", `{"b":1}`, `{"a":2,"b":2}`)))
+}
+
+func TestFirstConformance(t *testing.T) {
+	t.Parallel()
+	pipelinetest.Sink(t, threeFiles(sinks.First, []string{`{"c":1}`, "A", `{"a":1}`, `{"a":2,"b":2}`, `{"a":3}`, "B", `{"b":1}`}))
+}
+
+func routed() []string {
+	return []string{`{"a":1}`, `{"b":1}`, `{"a":2,"b":2}`, `{"c":1}`, `{"a":3}`}
+}
+
+// threeFiles is the case of a sink of three files: the rest, A and B.
+func threeFiles(of func(...sinks.Branch) (pipeline.Sink, error), want []string) pipelinetest.SinkCase {
+	var dir string
+	again := func(t *testing.T) pipeline.Sink {
+		t.Helper()
+		s, err := of(
+			sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "rest.jsonl"))},
+			sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "a.jsonl")), When: has("a")},
+			sinks.Branch{Sink: sinkTo(t, filepath.Join(dir, "b.jsonl")), When: has("b")},
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	return pipelinetest.SinkCase{
+		New:   func(t *testing.T) pipeline.Sink { t.Helper(); dir = t.TempDir(); return again(t) },
+		Again: again,
+		Rows:  routed(),
+		Want:  want,
+		Read: func(t *testing.T) []string {
+			t.Helper()
+			var all []string
+			for _, f := range []struct{ mark, name string }{{"", "rest"}, {"A", "a"}, {"B", "b"}} {
+				lines := linesIn(t, filepath.Join(dir, f.name+".jsonl"))
+				if f.mark != "" && len(lines) > 0 {
+					all = append(all, f.mark)
 				}
-				return s
+				all = append(all, lines...)
 			}
-			pipelinetest.Sink(t, pipelinetest.SinkCase{
-				New:   func(t *testing.T) pipeline.Sink { t.Helper(); dir = t.TempDir(); return again(t) },
-				Again: again,
-				Rows:  rows,
-				Want:  c.want,
-				Read: func(t *testing.T) []string {
-					t.Helper()
-					var all []string
-					for _, f := range []struct{ mark, name string }{{"", "rest"}, {"A", "a"}, {"B", "b"}} {
-						lines := linesIn(t, filepath.Join(dir, f.name+".jsonl"))
-						if f.mark != "" && len(lines) > 0 {
-							all = append(all, f.mark)
-						}
-						all = append(all, lines...)
-					}
-					return all
-				},
-				Refused: []string{`{"broken":1}`},
-			})
-		})
+			return all
+		},
+		Refused: []string{`{"broken":1}`},
 	}
 }
 
@@ -234,6 +236,47 @@ func TestWhatSeveralSinksNeed(t *testing.T) {
 		if _, err := c.make(c.branches...); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// published is a sink that spools, finishes and publishes.
+type published struct {
+	*stubborn
+	dir    string
+	showed []pipeline.Position
+}
+
+func (s *published) Spool(dir string) { s.dir = filepath.Base(dir) }
+
+func (s *published) Finish(context.Context) (pipeline.Position, error) { return "end", nil }
+
+func (s *published) Publish(_ context.Context, to pipeline.Position) error {
+	s.showed = append(s.showed, to)
+	return nil
+}
+
+// What one of them does behind a checkpoint and at the end, it does among others too.
+func TestSeveralSinksFinishAndPublish(t *testing.T) {
+	t.Parallel()
+	other, last := &stubborn{}, &published{stubborn: &stubborn{}}
+	s, err := sinks.All(sinks.Branch{Sink: other}, sinks.Branch{Sink: last})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.(pipeline.Spooler).Spool("spool")
+	if err := s.Write(t.Context(), batchOf(t, `{"i":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	committed, err := s.Commit(t.Context())
+	if err == nil {
+		err = s.(pipeline.Publisher).Publish(t.Context(), committed)
+	}
+	finished, ended := s.(pipeline.Finisher).Finish(t.Context())
+	if err = errors.Join(err, ended); err == nil {
+		err = s.(pipeline.Publisher).Publish(t.Context(), finished)
+	}
+	if err != nil || last.dir != "1" || !slices.Equal(last.showed, []pipeline.Position{"1", "end"}) {
+		t.Errorf("got folder %q and %q, %v", last.dir, last.showed, err)
 	}
 }
 

@@ -96,7 +96,7 @@ func (o outcome) report() report {
 	r := report{
 		Name: s.Name, Outcome: o.verdict(), ExitCode: o.code(), Counts: s.Counts, Stages: s.Stages, Reasons: s.Reasons,
 		ElapsedSeconds: thousandths(s.Elapsed.Seconds()), RowsPerSecond: thousandths(rowsPerSecond(s)),
-		Output: o.sink, DeadLetters: s.DeadLetters, RepeatedKeys: s.RepeatedKeys,
+		Sinks: s.Sinks, Output: o.sink, DeadLetters: s.DeadLetters, RepeatedKeys: s.RepeatedKeys,
 		State: s.State, DoneBefore: s.DoneBefore, Replayed: s.Replayed, Known: s.Known, Changed: s.Changed, NothingToDo: s.NothingToDo, Delivery: string(s.Delivery),
 	}
 	if o.err != nil && !o.interrupted() {

@@ -7,6 +7,7 @@ import (
 	json "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
 )
 
@@ -23,9 +24,11 @@ type report struct {
 	Counts         engine.Counts         `json:"counts"`
 	Stages         []engine.StageSummary `json:"stages"`
 	Reasons        []engine.Reason       `json:"reasons"`
-	Output         string                `json:"output,omitempty"`
-	DeadLetters    string                `json:"dead_letters,omitempty"`
-	RepeatedKeys   int64                 `json:"repeated_keys,omitzero"`
+	// Sinks are the sinks, where there are several.
+	Sinks        []pipeline.SinkUse `json:"sinks,omitempty"`
+	Output       string             `json:"output,omitempty"`
+	DeadLetters  string             `json:"dead_letters,omitempty"`
+	RepeatedKeys int64              `json:"repeated_keys,omitzero"`
 	// State is the folder of the run's state; DoneBefore the rows that had ended in the
 	// run that this one went on with, Replayed the answers taken from its journal.
 	State      string `json:"state,omitempty"`

@@ -41,12 +41,18 @@ func summaryText(s engine.Summary, verdict, sink string) string {
 	if s.Resumed || s.Known > 0 {
 		b.WriteString("\n")
 	}
+	if len(s.Sinks) > 0 {
+		sink = "" // each has a line of its own
+	}
 	for _, line := range endings(s.Counts, printable(sink), s.DeadLetters) {
 		fmt.Fprintf(&b, "  %-16s %9s", line.name, humanize.Comma(line.count))
 		if line.note != "" {
 			b.WriteString("   " + line.note)
 		}
 		b.WriteString("\n")
+	}
+	for _, use := range s.Sinks {
+		fmt.Fprintf(&b, "  %-16s %9s   to %s, %s\n", "", humanize.Comma(use.Delivered), printable(use.Name), use.Delivery)
 	}
 	if s.RepeatedKeys > 0 {
 		fmt.Fprintf(&b, "  %-16s %9s   rows whose key an earlier row had\n", "repeated keys", humanize.Comma(s.RepeatedKeys))

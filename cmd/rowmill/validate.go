@@ -80,11 +80,7 @@ func outline(p pipeline.Pipeline) string {
 	for i, s := range p.Steps {
 		line(s.Name, stepTraits(p.Steps[i:])...)
 	}
-	sink := []string{p.SinkName}
-	if g := engine.GuaranteeOf(p.Sink); g != "" {
-		sink = append(sink, g)
-	}
-	line("sink", sink...)
+	outlineSink(p, line)
 	if why := engine.NoState(p); why != "" {
 		line("state", why)
 	}
@@ -93,6 +89,21 @@ func outline(p pipeline.Pipeline) string {
 	}
 	_ = w.Flush() // a strings.Builder takes everything
 	return b.String()
+}
+
+// outlineSink shows the sink, or each of several and what it promises.
+func outlineSink(p pipeline.Pipeline, line func(name string, parts ...string)) {
+	if several, ok := p.Sink.(pipeline.Router); ok {
+		for _, use := range several.Uses() {
+			line("sink", use.Name, string(use.Delivery))
+		}
+		return
+	}
+	sink := []string{p.SinkName}
+	if g := engine.GuaranteeOf(p.Sink); g != "" {
+		sink = append(sink, g)
+	}
+	line("sink", sink...)
 }
 
 // stepTraits says how the engine runs the first of these stages.

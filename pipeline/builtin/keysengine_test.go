@@ -109,6 +109,11 @@ sink: {file: {path: DIR/out.jsonl}}
 	return []keyCase{
 		{key: "pipeline: name", yaml: counting, values: []string{"one", "two"}, see: []aspect{named}},
 		{key: "pipeline: source", yaml: counting, values: []string{"{range: {to: 1}}", "{values: {rows: [a]}}"}},
+		{key: "pipeline: sources", yaml: several, values: []string{"[{range: {to: 1}}]", "[{range: {to: 2}}, {range: {from: 7, to: 8}}]"}},
+		{key: "pipeline: merge", yaml: several, values: []string{"concat", "interleave"}},
+		{key: "pipeline: sinks", yaml: several, values: []string{"[{file: {path: DIR/a.jsonl}}]", "[{file: {path: DIR/a.jsonl}}, {file: {path: DIR/b.jsonl}, when: i > 1}]"}},
+		{key: "pipeline: route", yaml: several, values: []string{"all", "first"}},
+		{key: "sink: when", at: "sinks[1].when", yaml: several, values: []string{"i > 1", "i > 2"}},
 		{key: "pipeline: stages", yaml: counting, values: []string{"[]", "[{filter: {where: i > 1}}]"}},
 		{key: "pipeline: sink", yaml: counting, values: []string{"{file: {path: DIR/a.jsonl}}", "{text: {path: DIR/a.md, template: '{{.i}}'}}"}},
 		{key: "pipeline: dead_letter", yaml: odd, values: []string{"", "{file: {path: DIR/other.jsonl}}"}, see: []aspect{dead}, script: fails},
@@ -172,3 +177,10 @@ sink: {file: {path: DIR/out.jsonl}}
 		{key: "stage: when", yaml: staged(4, ""), values: []string{"i > 2", "i > 3"}, script: works, see: []aspect{asked}},
 	}
 }
+
+// several is a pipeline with two sources and two sinks.
+const several = `
+name: keys
+sources: [{range: {to: 2}}, {range: {from: 5, to: 8}}]
+sinks: [{file: {path: DIR/out.jsonl}}, {file: {path: DIR/some.jsonl}, when: i > 5}]
+`

@@ -129,6 +129,8 @@ type Summary struct {
 	Stages  []StageSummary `json:"stages"`
 	// Reasons are why records became dead letters, the most frequent first.
 	Reasons []Reason `json:"reasons,omitempty"`
+	// Sinks are the sinks and how many records each has committed, where there are several.
+	Sinks []pipeline.SinkUse `json:"sinks,omitempty"`
 	// DeadLetters is where they went.
 	DeadLetters string `json:"dead_letters,omitempty"`
 	// RepeatedKeys counts the rows whose `key` an earlier row had.

@@ -203,6 +203,8 @@ type doomedCase struct {
 	// shuffle has the rows in another order, without every tenth, and with new ones among
 	// them.
 	shuffle bool
+	// merge and route are for a pipeline with two sources and three sinks.
+	merge, route string
 }
 
 // doomedRows is how many rows the input has, and shuffledNew how many of the shuffled ones
@@ -216,18 +218,26 @@ func doomedCases() []doomedCase {
     retry: {attempts: 1}
 `
 	return []doomedCase{
-		{"ordered", "in.jsonl", "out.jsonl", ask, true, always, false},
-		{"unordered csv to gzip", "in.csv", "out.csv.gz", ask + "    ordered: false\n", false, nil, false},
-		{"split to zstd", "in.jsonl.gz", "out.jsonl.zst", "  - split: {field: parts, as: c}\n" + ask + "    ordered: false\n", false, nil, false},
+		{"ordered", "in.jsonl", "out.jsonl", ask, true, always, false, "", ""},
+		{"unordered csv to gzip", "in.csv", "out.csv.gz", ask + "    ordered: false\n", false, nil, false, "", ""},
+		{"split to zstd", "in.jsonl.gz", "out.jsonl.zst", "  - split: {field: parts, as: c}\n" + ask + "    ordered: false\n", false, nil, false, "", ""},
 		{"two questions and dedupe", "in.jsonl.zst", "out.jsonl", ask +
 			"  - dedupe: {by: g}\n" +
-			"  - llm: {model: m, prompt: \"b {{.a}}\", output: b, base_url: URL, api_key: k}\n", true, []string{pointRemember}, false},
+			"  - llm: {model: m, prompt: \"b {{.a}}\", output: b, base_url: URL, api_key: k}\n", true, []string{pointRemember}, false, "", ""},
 		{"group", "in.jsonl", "out.jsonl.gz", "  - group: {size: 7}\n" +
 			"  - llm: {model: m, prompt: \"b {{.items}}\", output: b, base_url: URL, api_key: k}\n" +
 			"  - ungroup: {field: items}\n" +
-			"  - llm: {model: m, prompt: \"c {{.i}}\", output: c, base_url: URL, api_key: k}\n", true, nil, false},
-		{"dead letters", "in.jsonl", "out.jsonl", "  - llm: {model: m, prompt: \"d {{.only}}\", output: d, base_url: URL, api_key: k}\n    ordered: false\n", false, []string{pointDead}, false},
-		{"several files with a limit", "in*.jsonl", "out.jsonl", ask + "  - limit: {count: 100}\n", true, nil, false},
+			"  - llm: {model: m, prompt: \"c {{.i}}\", output: c, base_url: URL, api_key: k}\n", true, nil, false, "", ""},
+		{"dead letters", "in.jsonl", "out.jsonl", "  - llm: {model: m, prompt: \"d {{.only}}\", output: d, base_url: URL, api_key: k}\n    ordered: false\n", false, []string{pointDead}, false, "", ""},
+		{
+			name: "two sources in turns to all of three sinks", input: "in.jsonl", output: "out.jsonl", merge: "interleave", route: "all",
+			yaml: ask + "  - map: {keep: [i, a]}\n", inOrder: true,
+		},
+		{
+			name: "two sources to the first of three sinks", input: "in.jsonl.gz", output: "out.jsonl", merge: "concat", route: "first",
+			yaml: ask + "    ordered: false\n  - map: {keep: [i, a]}\n",
+		},
+		{"several files with a limit", "in*.jsonl", "out.jsonl", ask + "  - limit: {count: 100}\n", true, nil, false, "", ""},
 	}
 }
 
@@ -329,8 +339,13 @@ func (c doomedCase) prepare(t *testing.T, server *provider) (dir string) {
 	listener := httptest.NewServer(server)
 	t.Cleanup(listener.Close)
 	c.write(t, dir)
-	yaml := "name: doomed\nsource: {file: {path: 'DIR/" + c.input + "'}}\nstages:\n" + c.yaml +
-		"sink: {file: {path: DIR/" + c.output + "}, flush: {records: 10, every: 4ms}}\ndead_letter: {file: {path: DIR/dead.jsonl}}\nstop_when: off\n"
+	source, sink := "source: {file: {path: 'DIR/"+c.input+"'}}", "sink: {file: {path: DIR/"+c.output+"}, flush: {records: 10, every: 4ms}}"
+	if c.merge != "" {
+		source = "sources: [{file: {path: DIR/" + c.input + "}}, {file: {path: DIR/" + c.input + "}}]\nmerge: " + c.merge
+		sink = "sinks:\n  - {file: {path: DIR/" + c.output + "}, flush: {records: 10, every: 4ms}}\n" +
+			"  - {file: {path: DIR/second.jsonl.gz}, when: 'i % 3 == 1'}\n  - {file: {path: DIR/third.csv, columns: [i, a]}, when: 'i % 2 == 0'}\nroute: " + c.route
+	}
+	yaml := "name: doomed\n" + source + "\nstages:\n" + c.yaml + sink + "\ndead_letter: {file: {path: DIR/dead.jsonl}}\nstop_when: off\n"
 	yaml = strings.NewReplacer("DIR", dir, "URL", listener.URL+"/v1").Replace(yaml)
 	if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
@@ -385,8 +400,8 @@ func (c doomedCase) write(t *testing.T, dir string) {
 
 // doomedOutcome is what a run leaves.
 type doomedOutcome struct {
-	rows, dead []string
-	prompts    int
+	rows, dead     []string
+	calls, prompts int
 }
 
 func (c doomedCase) undisturbed(t *testing.T) doomedOutcome {
@@ -398,7 +413,7 @@ func (c doomedCase) undisturbed(t *testing.T) doomedOutcome {
 	}
 	want := c.read(t, dir)
 	calls, prompts := server.total()
-	if want.prompts = prompts; calls < prompts || len(want.rows) == 0 {
+	if want.calls, want.prompts = calls, prompts; calls < prompts || len(want.rows) == 0 {
 		t.Fatalf("got %d rows for %d calls", len(want.rows), calls)
 	}
 	return want
@@ -407,6 +422,9 @@ func (c doomedCase) undisturbed(t *testing.T) doomedOutcome {
 func (c doomedCase) read(t *testing.T, dir string) doomedOutcome {
 	t.Helper()
 	rows := lines(t, filepath.Join(dir, c.output))
+	if c.merge != "" {
+		rows = append(append(rows, lines(t, filepath.Join(dir, "second.jsonl.gz"))...), lines(t, filepath.Join(dir, "third.csv"))...)
+	}
 	dead := lines(t, filepath.Join(dir, "dead.jsonl"))
 	if !c.inOrder {
 		slices.Sort(rows)
@@ -466,7 +484,7 @@ func (c doomedCase) check(t *testing.T, dir string, want doomedOutcome, server *
 	if limited := strings.Contains(c.yaml, "limit:"); !limited && prompts != want.prompts { // what it reads ahead is chance
 		t.Errorf("after %d kills: %d prompts, want %d", killed, prompts, want.prompts)
 	}
-	if most := prompts + killed*32; calls > most {
+	if most := max(want.calls, prompts) + killed*32; calls > most {
 		t.Errorf("after %d kills: %d calls, want %d at most", killed, calls, most)
 	}
 	t.Logf("%d kills: %d calls for %d prompts", killed, calls, prompts)

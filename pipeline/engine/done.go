@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/rowmill/rowmill/internal/fsys"
 	"github.com/rowmill/rowmill/internal/known"
@@ -161,6 +162,13 @@ func checkNew(p pipeline.Pipeline, o Options) error {
 
 // keyOfKeys is the path of the key by which rows are known, in a fingerprint.
 const keyOfKeys = "source.key"
+
+// ofPlace reports whether a key of a fingerprint says where the rows come from, and not
+// how they are known.
+func ofPlace(key string) bool {
+	known := key == keyOfKeys || strings.HasPrefix(key, "sources[") && strings.HasSuffix(key, "].key")
+	return !known && (strings.HasPrefix(key, "source") || key == "merge")
+}
 
 // checkDone refuses to tell new rows from old ones where that was not noted.
 func (k *keeper) checkDone() error {

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,7 +158,7 @@ func (k *keeper) compare(ctx context.Context) error {
 		keys = append(keys, keyOfKeys) // a program may say nothing of it
 	}
 	if begins { // where the rows come from does not matter, but how they are known
-		keys = slices.DeleteFunc(keys, func(key string) bool { return strings.HasPrefix(key, "source") && key != keyOfKeys })
+		keys = slices.DeleteFunc(keys, ofPlace)
 	}
 	if len(keys) > 0 {
 		return fmt.Errorf("%s in %s was made with another pipeline; changed: %s; "+

@@ -79,6 +79,9 @@ func (r *run) summarize() Summary {
 	if k := r.keeper; k != nil && k.resumed {
 		s.Resumed, s.DoneBefore, s.Replayed = true, k.previous.Counts.Read, k.replayed.Load()
 	}
+	if several, ok := r.pipeline.Sink.(pipeline.Router); ok {
+		s.Sinks = several.Uses()
+	}
 	var fresh int64
 	s.Known, s.Changed, fresh = r.tracker.newRows()
 	s.NothingToDo = s.NothingToDo || s.Resumed && r.keeper.onlyNew() && fresh == 0 && r.failed() == nil && !r.cutShort()

@@ -31,9 +31,11 @@ func (l *loader) pipeline(root *node) pipeline.Pipeline {
 		State:        keys.State,
 	}
 	var files files
-	shape := l.source(&p, keys.Source, &files)
+	l.checkOneOf(root, "source", "sources", "merge")
+	l.checkOneOf(root, "sink", "sinks", "route")
+	shape := l.sources(&p, keys, &files)
 	shape = l.stages(&p, keys.Stages, root.get("stages"), shape)
-	l.sink(&p, keys.Sink, shape, &files)
+	l.sinks(&p, keys, root, shape, &files)
 	l.deadLetter(&p, keys.DeadLetter, &files)
 	l.checkFiles(files)
 	p.Fingerprint = l.shape
@@ -90,6 +92,9 @@ func (l *loader) sink(p *pipeline.Pipeline, c captured, shape pipeline.Shape, fi
 	p.Sink, _ = l.component(part, pipeline.Env{Name: part.spec.Name, Shape: shape}).(pipeline.Sink)
 	p.SinkName = part.name()
 	p.Flush = pipeline.Flush{Records: keys.Flush.Records, Every: time.Duration(keys.Flush.Every)}
+	if n := c.get("when"); n != nil {
+		l.at(n.place, join(c.path, "when"), "is for one of several `sinks`; this one gets every record, so put a filter in front of it")
+	}
 }
 
 // deadLetterShape is what dead letters look like.

@@ -20,12 +20,29 @@ type pipelineKeys struct {
 	// digits, spaces and "-_.". Defaults to the name of the file without its extension.
 	Name string `yaml:"name"`
 	// Source is where the rows come from: one source component, and beside it `key`.
-	Source captured `yaml:"source" rowmill:"required"`
+	// Defaults to none, where there are `sources`.
+	Source captured `yaml:"source"`
+	// Sources are several in place of one `source`: each entry is one source component, and
+	// beside it `key`, which must be the same in all. Defaults to none.
+	Sources []captured `yaml:"sources"`
+	// Merge is in which order the rows of several `sources` come: `concat` reads one source
+	// after the other, `interleave` takes turns, a row of each. A run goes on faster with
+	// concat, and of that the last source may have grown. Defaults to concat.
+	Merge string `yaml:"merge" rowmill:"oneof=concat|interleave"`
 	// Stages are what is done with each record, in this order: each entry is one stage
 	// component, and beside it the keys of the engine. Defaults to none.
 	Stages []captured `yaml:"stages"`
-	// Sink is where the records go: one sink component, and beside it `flush`.
-	Sink captured `yaml:"sink" rowmill:"required"`
+	// Sink is where the records go: one sink component, and beside it `flush`. Defaults
+	// to none, where there are `sinks`.
+	Sink captured `yaml:"sink"`
+	// Sinks are several in place of one `sink`: each entry is one sink component, and beside
+	// it `when` and `flush`. A record is delivered once every sink that it goes to has it;
+	// one that a sink refuses is a dead letter that names the sink. Defaults to none.
+	Sinks []captured `yaml:"sinks"`
+	// Route is to which of several `sinks` a record goes: with `all` to each whose `when` is
+	// true, and to each that has none; with `first` to the first whose `when` is true, else
+	// to the one that has none. Defaults to all.
+	Route string `yaml:"route" rowmill:"oneof=all|first"`
 	// DeadLetter is where the records go that failed for good, with the reason: one
 	// sink component. Defaults to a file beside the output, out/x.dead.jsonl for
 	// out/x.jsonl; else to .rowmill/<name>/dead.jsonl. It is made with the first one.
@@ -51,7 +68,12 @@ type sourceKeys struct {
 
 // sinkKeys are the keys beside a sink.
 type sinkKeys struct {
-	// Flush says when records are written and made durable.
+	// When is for one of several `sinks`: an expression, which says whether a record goes
+	// there. At least one sink has none. A record for which it fails is a dead letter.
+	// Defaults to none.
+	When string `yaml:"when" rowmill:"expr"`
+	// Flush says when records are written and made durable; of several sinks the most
+	// frequent counts for all.
 	Flush flushKeys `yaml:"flush" rowmill:"tuning"`
 }
 

@@ -28,6 +28,10 @@ func entryKind(key string) (kind pipeline.Kind, steps int) {
 	switch key {
 	case "source":
 		return pipeline.KindSource, 1
+	case "sources":
+		return pipeline.KindSource, 2
+	case "sinks":
+		return pipeline.KindSink, 2
 	case "sink", "dead_letter":
 		return pipeline.KindSink, 1
 	case "stages":
@@ -40,9 +44,9 @@ func entryKind(key string) (kind pipeline.Kind, steps int) {
 // entryKeys returns the keys beside a component at a top-level key.
 func entryKeys(key string) []string {
 	switch key {
-	case "source":
+	case "source", "sources":
 		return namesOf(keysOf(&sourceKeys{}))
-	case "sink":
+	case "sink", "sinks":
 		return namesOf(keysOf(&sinkKeys{}))
 	case "stages":
 		return namesOf(keysOf(&stageKeys{}))

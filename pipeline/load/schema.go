@@ -40,7 +40,13 @@ func Schema(reg *pipeline.Registry) ([]byte, error) {
 		entry["description"] = key.Meaning
 		properties[key.Name] = entry
 	}
+	s["allOf"] = []object{either("source", "sources"), either("sink", "sinks")}
 	return json.Marshal(s, json.Deterministic(true), jsontext.WithIndent("  "))
+}
+
+// either is the schema of a mapping that has one of two keys.
+func either(one, other string) object {
+	return object{"oneOf": []object{{"required": []string{one}}, {"required": []string{other}}}}
 }
 
 // entrySchema is the schema of an entry at a top-level key: one component, and

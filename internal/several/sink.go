@@ -1,11 +1,13 @@
-package sinks
+package several
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -20,16 +22,11 @@ type Branch struct {
 	When pipeline.Condition
 }
 
-// All is a sink that gives each record to every branch that it is for. One branch at
-// least must have no When, so that no record goes nowhere in silence.
-//
-// A record is delivered when every sink that it went to has committed it. One that a
-// sink refuses, or for which a When fails, is a dead letter that names the branch; the
-// sinks that had taken it keep it. What the sink promises is the weakest of what they do.
+// All is a sink that gives each record to every branch that it is for.
 func All(branches ...Branch) (pipeline.Sink, error) { return newRoute(branches, false) }
 
 // First is a sink that gives each record to the first branch that it is for, and else to
-// the one without a When, of which there must be exactly one. See [All].
+// the one without a When.
 func First(branches ...Branch) (pipeline.Sink, error) { return newRoute(branches, true) }
 
 func newRoute(branches []Branch, first bool) (*route, error) {
@@ -97,6 +94,8 @@ var (
 	_ pipeline.Publisher = (*route)(nil)
 	_ pipeline.Deliverer = (*route)(nil)
 	_ pipeline.Prober    = (*route)(nil)
+	_ pipeline.Spooler   = (*route)(nil)
+	_ pipeline.Finisher  = (*route)(nil)
 )
 
 // Write gives the records to the branches. When one fails, and the batch comes again, the
@@ -208,12 +207,41 @@ func (s *route) Commit(ctx context.Context) (pipeline.Position, error) {
 		}
 		b.at.Position, b.at.Delivered, b.taken = at, b.at.Delivered+b.taken, 0
 	}
+	return s.position()
+}
+
+func (s *route) position() (pipeline.Position, error) {
 	marks := make([]branchMark, len(s.branches))
 	for i, b := range s.branches {
 		marks[i] = b.at
 	}
 	text, err := json.Marshal(marks)
 	return pipeline.Position(text), err
+}
+
+// Spool gives each branch that wants one a folder of its own.
+func (s *route) Spool(dir string) {
+	for i, b := range s.branches {
+		if p, ok := b.Sink.(pipeline.Spooler); ok {
+			p.Spool(filepath.Join(dir, strconv.Itoa(i)))
+		}
+	}
+}
+
+// Finish has the branches end their outputs.
+func (s *route) Finish(ctx context.Context) (pipeline.Position, error) {
+	for _, b := range s.branches {
+		f, ok := b.Sink.(pipeline.Finisher)
+		if !ok {
+			continue
+		}
+		at, err := f.Finish(ctx)
+		if err != nil {
+			return "", b.named(err)
+		}
+		b.at.Position = at
+	}
+	return s.position()
 }
 
 // marks are the positions of the branches.
