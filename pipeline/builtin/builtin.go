@@ -38,6 +38,7 @@ func Specs() []pipeline.Spec {
 		stages.GroupSpec(),
 		stages.LimitSpec(),
 		llm.Spec(),
+		stages.LookupSpec(),
 		stages.MapSpec(),
 		stages.SampleSpec(),
 		stages.SplitSpec(),

@@ -111,6 +111,18 @@ func stageKeyCases() []keyCase {
 		wait,
 		stage("group: as", ab, "", "items", "rows"),
 		limit,
+		lookupKey("file", "a.csv", "", "DIR/a.csv", "DIR/b.csv"),
+		lookupKey("format", "a.csv", "", "csv", "tsv"),
+		lookupKey("compression", "z.csv", "", "auto", "none"),
+		lookupKey("delimiter", "s.csv", "", "','", "';'"),
+		lookupKey("types", "a.csv", "", "{b: string}", "{b: number}"),
+		lookupKey("on", "a.csv", ", key: k", "k", "other"),
+		lookupKey("key", "a.csv", "", "k", "b"),
+		lookupKey("take", "a.csv", "", "[b]", "[c]", "[c, b]"),
+		lookupKey("as", "a.csv", "", "", "x", "y"),
+		lookupKey("missing", "a.csv", "", "dead_letter", "'null'", "drop"),
+		lookupKey("duplicates", "twice.csv", "", "error", "first"),
+		lookupKey("memory", "a.csv", "", "1MiB", "1KiB"),
 		stage("map: set", ab, "set: {b: b}", "{c: a + b}", "{a: b}"),
 		stage("map: rename", ab, "set: {b: b}", "{a: x}", "{b: x}"),
 		stage("map: drop", ab, "set: {b: b}", "[a]", "[b]"),
@@ -125,6 +137,18 @@ func stageKeyCases() []keyCase {
 		stage("split: chunk.unit", texts, "field: text, chunk: {size: 8}", "chars", "bytes"),
 		stage("ungroup: field", "{a: [{n: 1}], b: [{n: 2}]}", "", "a", "b"),
 		stage("ungroup: zip", "{items: [{n: 1}], b: [2]}", "", "", "{b: x}", "{b: y}"),
+	}
+}
+
+// lookupKey is about a key of the stage lookup.
+func lookupKey(key, file, more string, values ...string) keyCase {
+	return keyCase{
+		key: "stage lookup: " + key, values: values,
+		yaml: fmt.Sprintf("source: {values: {rows: [{k: 1, other: 2}, {k: 7, other: 1}]}}\nstages: [{lookup: {file: DIR/%s, on: k%s}}]\nsink: {file: {path: DIR/out.jsonl}}", file, more),
+		files: map[string]string{
+			"a.csv": "k,b,c\n1,2,3\n2,4,x\n3,1,y\n4,9,z\n5,9,z\n", "b.csv": "k,b\n1,other\n", "s.csv": "k,x;k\n1,2;1\n",
+			"twice.csv": "k,b\n1,2\n1,3\n", "z.csv": gzipped("k,b\n1,2\n"),
+		},
 	}
 }
 
