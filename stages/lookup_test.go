@@ -56,6 +56,10 @@ func TestLookupConformance(t *testing.T) {
 			Rows: []string{`{"sku":"b","price":0}`, `{"sku":null}`, `{"sku":"a","price":0}`},
 			Want: []string{`{"sku":"b","price":null}`, `{"sku":null,"price":null}`, `{"sku":"a","price":"1.50"}`},
 		},
+		"a null is not an empty key": {
+			New:  making(stages.NewLookup, lookupIn(t, "p.csv", "sku,n\n,1\n", func(c *stages.LookupConfig) { c.Missing = "null" })),
+			Rows: []string{`{"sku":null}`, `{"sku":""}`}, Want: []string{`{"sku":null,"n":null}`, `{"sku":"","n":"1"}`},
+		},
 		"a null for a row": {
 			New:  making(stages.NewLookup, lookupIn(t, "p.csv", prices, func(c *stages.LookupConfig) { c.Missing, c.As = "null", "found" })),
 			Rows: []string{`{"sku":"b"}`}, Want: []string{`{"sku":"b","found":null}`},

@@ -268,6 +268,18 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestAnAnswerThatBeginsBeforeTheQuestionEnds is longer than both pipes together.
+func TestAnAnswerThatBeginsBeforeTheQuestionEnds(t *testing.T) {
+	t.Parallel()
+	p := pool(t, func(o *coprocess.Options) { o.Command = []string{"cat"} })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	text := strings.Repeat("x", 1<<20)
+	if got, err := askWithin(ctx, p, text); got != text || err != nil {
+		t.Errorf("got %d bytes and %v, want %d", len(got), err, len(text))
+	}
+}
+
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	p := pool(t, nil)
