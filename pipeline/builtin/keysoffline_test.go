@@ -143,7 +143,7 @@ func stageKeyCases() []keyCase {
 // lookupKey is about a key of the stage lookup.
 func lookupKey(key, file, more string, values ...string) keyCase {
 	return keyCase{
-		key: "stage lookup: " + key, values: values,
+		key: "stage lookup: " + key, values: values, see: []aspect{output, dead, failure}, // how much was read until it failed is chance
 		yaml: fmt.Sprintf("source: {values: {rows: [{k: 1, other: 2}, {k: 7, other: 1}]}}\nstages: [{lookup: {file: DIR/%s, on: k%s}}]\nsink: {file: {path: DIR/out.jsonl}}", file, more),
 		files: map[string]string{
 			"a.csv": "k,b,c\n1,2,3\n2,4,x\n3,1,y\n4,9,z\n5,9,z\n", "b.csv": "k,b\n1,other\n", "s.csv": "k,x;k\n1,2;1\n",
