@@ -202,7 +202,7 @@ func TestWhatGoesIntoAColumn(t *testing.T) {
 // row is there once.
 func TestLostConnections(t *testing.T) {
 	t.Parallel()
-	s := newSchema(t, "lost", `CREATE TABLE a (id int4 PRIMARY KEY)`)
+	s := newSchema(t, "lost", `CREATE TABLE a (id int4 PRIMARY KEY, s text)`)
 	sink := newSink(t, sql.Config{DSN: pipeline.Secret(s.dsn + "&application_name=sink_victim"), Table: "a", Key: []string{"id"}})
 	n := 0
 	rows := make([]string, 60)
@@ -223,6 +223,10 @@ func TestLostConnections(t *testing.T) {
 		t.Errorf("got %v, %+v, want all delivered", err, summary.Counts)
 	}
 	equal(t, "rows", s.rows(t, "SELECT count(*)::text FROM a"), "60")
+	// PostgreSQL refuses a statement that writes a row twice.
+	if refused := write(t, sink, `{"id":70,"s":"x"}`, `{"id":71,"s":"x"}`, `{"id":70,"s":"y"}`); refused != nil {
+		t.Error(refused)
+	}
 	err = newSink(t, sql.Config{DSN: "postgres://u:hunter2@127.0.0.1:1/x", Table: "a"}).Write(t.Context(), []*pipeline.Record{pipelinetest.Record(t, `{"id":1}`)})
 	if class, code := pipeline.Classify(err); class != pipeline.ClassTransient || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("nobody there: got %v, %s (%v), want transient, without the password", class, code, err)

@@ -123,7 +123,7 @@ func TestTypesOfSQLite(t *testing.T) {
 
 func TestQueriesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, people, `INSERT INTO people VALUES (1, 'a', 'x'), (2, 'a', NULL), (3, 'a', 'x'), (4, 'b', 'y')`,
+	path := sqliteFile(t, people, `INSERT INTO people VALUES (1, 'a', 'x'), (2, 'a', NULL), (3, 'a', 'x'), (4, 'b', 'y'), (5, 'b', 'y')`,
 		`CREATE TABLE blobs (id BLOB)`)
 	for name, c := range map[string]struct {
 		config sql.Config
@@ -137,6 +137,7 @@ func TestQueriesThatAreRefused(t *testing.T) {
 		"a key with null":   {sql.Config{Query: "SELECT * FROM people", OrderBy: []string{"name"}}, "name is null", true},
 		"twice in a page":   {sql.Config{Query: "SELECT * FROM people", OrderBy: []string{"tenant"}}, "more than one row at tenant=\"a\"", true},
 		"twice in two":      {sql.Config{Query: "SELECT * FROM people WHERE id <> 2", OrderBy: []string{"tenant"}, Page: 1}, "unique together", true},
+		"one in each page":  {sql.Config{Query: "SELECT * FROM people WHERE id IN (1, 4, 5)", OrderBy: []string{"tenant"}, Page: 1}, "unique together", true},
 		"a write in a read": {sql.Config{Query: "SELECT 1) AS q WHERE 1 = 0; DELETE FROM people; SELECT 1 FROM (SELECT 1"}, "readonly", false},
 		"a write":           {sql.Config{Query: "DELETE FROM people RETURNING id"}, "syntax error", false},
 	} {
