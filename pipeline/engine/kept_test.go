@@ -73,14 +73,19 @@ func (f watchedFile) Sync() error {
 // grows fast a checkpoint does not wait for its time.
 func TestTheJournalIsNotAsLongAsTheRun(t *testing.T) {
 	t.Parallel()
-	const rows, size = 4000, 32 << 10 // 125 MiB in all
+	const rows, size = 10_000, 32 << 10 // 312 MiB in all
 	dir := t.TempDir()
 	var most int64
 	sink := &watchingSink{paperSink: &paperSink{paper: new(paper)}, seen: func() { most = max(most, sizeOfFiles(t, dir, "journal.")) }}
 	var syncs, renames atomic.Int64
-	o := engine.Options{State: dir}.On(watchedFS{fsys.OS{}, &syncs, &renames}, time.Hour)
-	_, err := engine.Run(t.Context(), pipeline.Pipeline{
-		Source: &rowsOf{w: &world{rows: rows}}, Sink: sink, Flush: pipeline.Flush{Records: 20, Every: time.Millisecond}, Steps: []pipeline.Step{fat(size)},
+	checkpoints := make(chan struct{}, rows)
+	o := engine.Options{State: dir}.On(renamingFS{watchedFS{fsys.OS{}, &syncs, &renames}, checkpoints}, time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	step := fat(size)
+	step.Stage = pausing{step.Stage, 600, checkpoints}
+	_, err := engine.Run(ctx, pipeline.Pipeline{
+		Source: &rowsOf{w: &world{rows: rows}}, Sink: sink, Flush: pipeline.Flush{Records: 20, Every: time.Millisecond}, Steps: []pipeline.Step{step},
 	}, o)
 	if err != nil {
 		t.Fatal(err)
@@ -88,9 +93,40 @@ func TestTheJournalIsNotAsLongAsTheRun(t *testing.T) {
 	if most > rows*size*3/4 || most == 0 {
 		t.Errorf("the journal had %d MiB, want far less than the %d of all answers", most>>20, rows*size>>20)
 	}
-	if n := renames.Load(); n < 4 {
+	if n := renames.Load(); n < 10 {
 		t.Errorf("%d checkpoints, want one at least for every 16 MiB of answers", n)
 	}
+}
+
+// renamingFS says when a checkpoint was renamed.
+type renamingFS struct {
+	watchedFS
+	renamed chan<- struct{}
+}
+
+func (f renamingFS) Rename(from, to string) error {
+	err := f.watchedFS.Rename(from, to)
+	f.renamed <- struct{}{}
+	return err
+}
+
+// pausing is a stage that works on no more than so many rows for each checkpoint, so that
+// a slow disk is not outrun.
+type pausing struct {
+	pipeline.Stage
+	rows        uint64
+	checkpoints <-chan struct{}
+}
+
+func (s pausing) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+	if r.Ref.Seq%s.rows == s.rows-1 {
+		select {
+		case <-s.checkpoints:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s.Stage.Process(ctx, r)
 }
 
 func sizeOfFiles(t *testing.T, dir, prefix string) (sum int64) {
