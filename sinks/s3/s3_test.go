@@ -235,7 +235,7 @@ func TestNothingIsSeenBeforeItIsWhole(t *testing.T) {
 		t.Errorf("no checkpoint covers it, and there is %q", got)
 	}
 	must(t, s.Write(t.Context(), records(t, 5, 9))) // seals two more, behind the position
-	for range 2 { // the second changes nothing
+	for range 2 {                                   // the second changes nothing
 		must(t, s.Publish(t.Context(), at))
 		if got, want := server.Keys(t, ""), []string{"out/part-00001.jsonl.gz", "out/part-00002.jsonl.gz"}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
