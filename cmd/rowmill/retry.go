@@ -43,14 +43,8 @@ A retry that ends early goes on when it is run again, like a run.
 			return a.runFile(cmd.Context(), args[0], f)
 		},
 	}
-	flags := cmd.Flags()
-	f.add(cmd)
-	flags.StringVar(&f.state, "state", "", "the `folder` of the run's state, if it is not .rowmill/<name>")
-	flags.BoolVar(&f.noPreflight, "no-preflight", false, "do not check outputs, keys and models before the first row")
+	f.add(cmd, "the `folder` of the run's state, if it is not .rowmill/<name>")
 	addChoice(cmd, &f.retry.class, "class", "the class of the errors whose records are taken", "all", "record", "transient")
-	addChoice(cmd, &f.progress, "progress", "how to show progress: a live line on a terminal, a line now and then elsewhere", "auto", "plain", "none")
-	addChoice(cmd, &f.summary, "summary", "the summary's form; json is one object, the last line of standard error", "text", "json")
-	addChoice(cmd, &f.logLevel, "log-level", "what to log at least", "info", "debug", "warn", "error")
 	return cmd
 }
 

@@ -41,6 +41,7 @@ type runFlags struct {
 	fresh, noPreflight, noState bool
 	onlyNew                     bool
 	state                       string
+	syncEvery                   time.Duration
 	retry                       *retry // the command is retry; else nil
 	progress, summary, logLevel choice
 }
@@ -76,20 +77,51 @@ standard error. Variables (${NAME}) come from the environment, and below it from
 		},
 	}
 	flags := cmd.Flags()
-	f.add(cmd)
+	f.add(cmd, "keep the state of the run in this `folder`, not in .rowmill/<name>")
 	flags.Int64Var(&f.limit, "limit", 0, "read this `number` of rows only; 0 is all of them")
 	flags.BoolVar(&f.fresh, "fresh", false, "start over: overwrite the output of an earlier run, and forget how far it got")
 	flags.BoolVar(&f.onlyNew, "new", false, "take the rows only whose key and content are not done yet, whatever else has become of the source")
-	flags.StringVar(&f.state, "state", "", "keep the state of the run in this `folder`, not in .rowmill/<name>")
 	flags.BoolVar(&f.noState, "no-state", false, "keep no state: a run that ends early cannot go on")
 	cmd.MarkFlagsMutuallyExclusive("state", "no-state")
+	cmd.MarkFlagsMutuallyExclusive("sync-every", "no-state")
 	cmd.MarkFlagsMutuallyExclusive("new", "no-state")
 	cmd.MarkFlagsMutuallyExclusive("new", "fresh")
+	return cmd
+}
+
+// add adds the flags that run and retry share; state says what is to be said of --state.
+func (f *runFlags) add(cmd *cobra.Command, state string) {
+	flags := cmd.Flags()
+	f.sourceFlags.add(cmd)
+	flags.StringVar(&f.state, "state", "", state)
+	flags.DurationVar(&f.syncEvery, "sync-every", 50*time.Millisecond,
+		"how much of the last answers a power cut may take (a kill takes none); 0 makes each durable before it is used, which is slower")
 	flags.BoolVar(&f.noPreflight, "no-preflight", false, "do not check outputs, keys, models and prompts before the first row")
 	addChoice(cmd, &f.progress, "progress", "how to show progress: a live line on a terminal, a line now and then elsewhere", "auto", "plain", "none")
 	addChoice(cmd, &f.summary, "summary", "the summary's form; json is one object, the last line of standard error", "text", "json")
 	addChoice(cmd, &f.logLevel, "log-level", "what to log at least", "info", "debug", "warn", "error")
-	return cmd
+}
+
+// check refuses values that mean nothing.
+func (f *runFlags) check() error {
+	if f.limit < 0 {
+		return fmt.Errorf("--limit %d: must be 0 or more", f.limit)
+	}
+	if f.syncEvery < 0 {
+		return fmt.Errorf("--sync-every %v: must be 0s or more", f.syncEvery)
+	}
+	return nil
+}
+
+// options are what the flags say of a run.
+func (f *runFlags) options(p pipeline.Pipeline, logger *slog.Logger) engine.Options {
+	o := engine.Options{
+		Logger: logger, Limit: f.limit, Fresh: f.fresh, New: f.onlyNew, Preflight: !f.noPreflight, State: stateFolder(p, *f), SyncEvery: f.syncEvery,
+	}
+	if o.SyncEvery == 0 {
+		o.SyncEvery = -1 // its 0 is the default
+	}
+	return o
 }
 
 func oneFile(cmd *cobra.Command, args []string) error {
@@ -104,8 +136,8 @@ func oneFile(cmd *cobra.Command, args []string) error {
 }
 
 func (a *app) runFile(ctx context.Context, path string, f runFlags) error {
-	if f.limit < 0 {
-		return fmt.Errorf("--limit %d: must be 0 or more", f.limit)
+	if err := f.check(); err != nil {
+		return err
 	}
 	talk := newScreen(a.stderr, a.getenv)
 	o := a.execute(ctx, path, f, talk, newLogger(talk, level(f.logLevel)))
@@ -138,9 +170,7 @@ func (a *app) execute(ctx context.Context, path string, f runFlags, talk *screen
 	if !f.noPreflight {
 		logger.Debug("checking outputs, keys, models and prompts before the first row")
 	}
-	e, err := a.start(ctx, p, f, engine.Options{
-		Logger: logger, Limit: f.limit, Fresh: f.fresh, New: f.onlyNew, Preflight: !f.noPreflight, State: stateFolder(p, f),
-	})
+	e, err := a.start(ctx, p, f, f.options(p, logger))
 	if err != nil {
 		return outcome{err: &refusal{err}}
 	}
