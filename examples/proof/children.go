@@ -79,7 +79,10 @@ func mill(ctx context.Context, j job) error {
 		Source: source, Sink: sink,
 		Steps: []pipeline.Step{{
 			Stage: ask, Costs: true, // its answers go to the journal
-			StepOptions: pipeline.StepOptions{Name: "ask", Parallelism: j.Parallelism, Timeout: j.Timeout},
+			StepOptions: pipeline.StepOptions{
+				Name: "ask", Parallelism: j.Parallelism, Timeout: j.Timeout,
+				Unordered: true, // as with the script: in order, a row that hangs holds up the others
+			},
 		}},
 	}, engine.Options{State: j.State})
 	if err == nil && s.Counts.Delivered != s.Counts.Read {
