@@ -27,7 +27,7 @@ func TestTakenIsASet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set, part, loaded, want := taken{}, taken{}, taken{}, map[pipeline.Ref]bool{}
 		whole := rapid.SliceOfN(rapid.Bool(), 26, 26).Draw(t, "whole") // by source and seq
-		mayCome := func(r pipeline.Ref) bool { // a row is one record, or its children are
+		mayCome := func(r pipeline.Ref) bool {                         // a row is one record, or its children are
 			return whole[13*r.Source+int(r.Seq)] == (r.Path == "") && r.Path != "/10"
 		}
 		for range rapid.IntRange(0, 60).Draw(t, "records") {
