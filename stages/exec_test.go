@@ -366,8 +366,11 @@ func aborted(t *testing.T, stage pipeline.Stage, rows []string, out, state strin
 func TestExecOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	python, err := exec.LookPath("python3")
-	if err != nil {
+	if err != nil && os.Getenv("CI") == "" {
 		t.Skip("there is no python3")
+	}
+	if err != nil {
+		t.Fatal(err) // it would not be noticed
 	}
 	var script strings.Builder
 	script.WriteString("import json, sys\n")

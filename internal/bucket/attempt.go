@@ -8,13 +8,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/rowmill/rowmill/internal/retryafter"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -78,7 +78,7 @@ func (b *Bucket) attempt(ctx context.Context, f request) error {
 func (b *Bucket) pause(ctx context.Context, what, key string, err error, failed int) bool {
 	wait := min(b.most, b.first<<(failed-1))
 	wait = wait/2 + rand.N(wait/2+1)
-	wait = max(wait, min(retryAfter(err), 30*time.Second))
+	wait = max(wait, min(retryAfterOf(err), 30*time.Second))
 	b.log.Warn("s3: another attempt", slog.String("to", what), slog.String("object", b.URL(key)),
 		slog.Int("failed", failed), slog.Duration("in", wait), slog.String("reason", reasonOf(err)))
 	timer := time.NewTimer(wait)
@@ -136,14 +136,11 @@ func codeOf(err error) string {
 	return ""
 }
 
-func retryAfter(err error) time.Duration {
+// retryAfterOf is for how long the server asked to be left alone; 0 if it did not.
+func retryAfterOf(err error) time.Duration {
 	var answer *smithyhttp.ResponseError
 	if !errors.As(err, &answer) || answer.Response == nil {
 		return 0
 	}
-	seconds, err := strconv.Atoi(answer.Response.Header.Get("Retry-After"))
-	if err != nil || seconds < 0 {
-		return 0
-	}
-	return time.Duration(seconds) * time.Second
+	return retryafter.Of(answer.Response.Header, "", time.Now())
 }

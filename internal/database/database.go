@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -150,8 +151,17 @@ func present(path string, access Access) error {
 	if access == Creating {
 		return os.MkdirAll(filepath.Dir(path), 0o755)
 	}
-	_, err := os.Stat(path)
-	return err
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if full, err := filepath.Abs(path); err == nil {
+		path = full
+	}
+	hint := ""
+	if access == Writing {
+		hint = ", or say in `create` how the table is made, and the file is made too"
+	}
+	return fmt.Errorf("there is no file %s; check `dsn`%s: %w", path, hint, fs.ErrNotExist)
 }
 
 // Quote returns a name as SQL takes it for one, whatever stands in it.

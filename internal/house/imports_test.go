@@ -57,7 +57,7 @@ func packages(t *testing.T) []listed {
 func house(path string) (name string, floor int) {
 	path = strings.TrimPrefix(strings.TrimPrefix(path, module), "/")
 	top, _, _ := strings.Cut(path, "/")
-	if path == "internal/fsys" { // the file system, which knows nobody
+	if path == "internal/fsys" || path == "internal/retryafter" { // they know nobody
 		return path, 0
 	}
 	if path == "internal/rowfile" { // it joins codecs and file system for the components

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rowmill/rowmill/internal/retryafter"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -281,7 +282,7 @@ func (s *Sink) judge(response *http.Response, said string) error {
 		e.Class = pipeline.ClassFatal
 	}
 	if e.Class != pipeline.ClassRecord {
-		e.RetryAfter = retryAfter(response.Header.Get("Retry-After"), time.Now())
+		e.RetryAfter = retryafter.Of(response.Header, "", time.Now())
 	}
 	return e
 }
@@ -294,18 +295,4 @@ func firstWords(s string) string {
 		return strings.ToValidUTF8(s[:mostWords], "") + "…"
 	}
 	return s
-}
-
-// longestRetryAfter bounds what a server can ask for.
-const longestRetryAfter = 24 * time.Hour
-
-// retryAfter reads the header, seconds or a date; 0 if there is none.
-func retryAfter(value string, now time.Time) time.Duration {
-	if s, err := strconv.ParseInt(value, 10, 32); err == nil {
-		return min(max(0, time.Duration(s)*time.Second), longestRetryAfter)
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return min(max(0, date.Sub(now)), longestRetryAfter)
-	}
-	return 0
 }

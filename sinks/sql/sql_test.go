@@ -257,7 +257,7 @@ func TestTablesThatAreRefused(t *testing.T) {
 		"a field too many":   {config: sql.Config{Table: "labels"}, shape: pipeline.Shape{}.With("colour", pipeline.StringType), want: `no column "colour"`},
 		"no such key":        {config: sql.Config{Table: "labels", Key: []string{"name"}}, want: `no column "name"`},
 		"a view":             {config: sql.Config{Table: "seen"}, want: "view"},
-		"no file, none made": {config: sql.Config{Table: "labels", DSN: "/nowhere/none.db"}, want: "no such file"},
+		"no file, none made": {config: sql.Config{Table: "labels", DSN: "/nowhere/none.db"}, want: "there is no file /nowhere/none.db; check `dsn`, or say in `create`"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.config.Table == "seen" {

@@ -159,7 +159,7 @@ func TestAFileThatIsNotThereIsNotMade(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "none.db")
 	s := newSource(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT 1"})
-	if err := s.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "no such file") {
+	if err := s.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "there is no file") {
 		t.Errorf("got %v, want that there is no such file", err)
 	}
 	if found, _ := filepath.Glob(path + "*"); found != nil {

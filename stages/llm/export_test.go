@@ -26,11 +26,6 @@ func Capture(s *Stage, send func()) *http.Request {
 	return request
 }
 
-// RetryAfter is retryAfter.
-func RetryAfter(h http.Header, text string, now time.Time) time.Duration {
-	return retryAfter(h, text, now)
-}
-
 // Transport returns the transport of a stage.
 func Transport(s *Stage) *http.Transport { return s.transport }
 

@@ -14,6 +14,7 @@ import (
 	json "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/rowmill/rowmill/internal/retryafter"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -315,7 +316,7 @@ func (to *endpoint) refuse(f failure, reply http.Header) error {
 	}
 	e := &pipeline.Error{Class: class, Code: f.codeOf()}
 	if class == pipeline.ClassTransient || class == pipeline.ClassRefused {
-		e.RetryAfter = retryAfter(reply, f.message, time.Now())
+		e.RetryAfter = retryafter.Of(reply, f.message, time.Now())
 		e.ForAll = f.status == http.StatusServiceUnavailable
 	}
 	text := f.text(to.host)

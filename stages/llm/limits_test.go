@@ -16,6 +16,8 @@ import (
 	"github.com/rowmill/rowmill/stages/llm"
 )
 
+var now = time.Date(2026, 10, 21, 7, 28, 0, 0, time.UTC)
+
 // parsed reads the head of an answer as it comes over the wire.
 func parsed(t testing.TB, lines string) http.Header {
 	t.Helper()

@@ -1,4 +1,5 @@
-package llm
+// Package retryafter reads how long a server asks to be left alone.
+package retryafter
 
 import (
 	"net/http"
@@ -7,15 +8,15 @@ import (
 	"time"
 )
 
-// longestRetryAfter bounds what a server can ask for, so that a mistake of its
+// longest bounds what a server can ask for, so that a mistake of its
 // own (or an overflow) does not park a row for ever.
-const longestRetryAfter = 24 * time.Hour
+const longest = 24 * time.Hour
 
-// retryAfter returns how long the other end asks to be left alone, 0 if it does
+// Of returns how long the other end asks to be left alone, 0 if it does
 // not. In the order of the official clients: retry-after-ms, then retry-after
 // (seconds with a fraction, or a date); else what the text says, as in "Please
 // try again in 599ms".
-func retryAfter(h http.Header, text string, now time.Time) time.Duration {
+func Of(h http.Header, text string, now time.Time) time.Duration {
 	if ms, err := strconv.ParseFloat(h.Get("Retry-After-Ms"), 64); err == nil && ms >= 0 {
 		return atMost(ms * float64(time.Millisecond))
 	}
@@ -31,10 +32,10 @@ func retryAfter(h http.Header, text string, now time.Time) time.Duration {
 
 func atMost(d float64) time.Duration {
 	switch {
-	case d > 0 && d < float64(longestRetryAfter):
+	case d > 0 && d < float64(longest):
 		return time.Duration(d)
 	case d > 0:
-		return longestRetryAfter
+		return longest
 	default: // past, or not a number
 		return 0
 	}

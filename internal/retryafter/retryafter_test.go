@@ -1,16 +1,16 @@
-package llm_test
+package retryafter_test
 
 import (
 	"net/http"
 	"testing"
 	"time"
 
-	"github.com/rowmill/rowmill/stages/llm"
+	"github.com/rowmill/rowmill/internal/retryafter"
 )
 
 var now = time.Date(2026, 10, 21, 7, 28, 0, 0, time.UTC)
 
-func TestRetryAfter(t *testing.T) {
+func TestOf(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, ms, after, text string
@@ -54,21 +54,21 @@ func TestRetryAfter(t *testing.T) {
 			if tt.after != "" {
 				h.Set("Retry-After", tt.after)
 			}
-			if got := llm.RetryAfter(h, tt.text, now); got != tt.want {
+			if got := retryafter.Of(h, tt.text, now); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
 	}
 }
 
-func FuzzRetryAfter(f *testing.F) {
+func FuzzOf(f *testing.F) {
 	for _, seed := range []string{"599", "1.5", "Wed, 21 Oct 2026 07:28:30 GMT", "try again in 6m0s", "retry after 6 seconds", "retry in 1d2h3m4s5ms"} {
 		f.Add(seed, seed)
 	}
 	f.Fuzz(func(t *testing.T, header, text string) {
 		h := http.Header{"Retry-After": {header}, "Retry-After-Ms": {text}}
 		for range 2 {
-			if d := llm.RetryAfter(h, text, now); d < 0 || d > 24*time.Hour {
+			if d := retryafter.Of(h, text, now); d < 0 || d > 24*time.Hour {
 				t.Errorf("%q, %q: %v", header, text, d)
 			}
 			delete(h, "Retry-After-Ms")
