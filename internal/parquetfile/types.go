@@ -250,18 +250,26 @@ type Schema struct {
 func Given(root *Type) *Schema { return &Schema{root: root, sealed: true} }
 
 // Inferred returns a schema that is found out. The fields of the shape become columns
-// whether they come or not; begin is what is known of them already, nil for nothing.
+// whether they come or not, behind those of the rows unless it knows all there are; begin
+// is what is known of them already, nil for nothing.
 func Inferred(shape pipeline.Shape, begin *Type) *Schema {
 	s := &Schema{root: begin, hints: shape}
 	if begin == nil {
 		s.root = &Type{Kind: Object}
 	}
-	for _, f := range shape.Fields {
+	if shape.Closed {
+		s.expect()
+	}
+	return s
+}
+
+// expect makes columns of the fields that are to come.
+func (s *Schema) expect() {
+	for _, f := range s.hints.Fields {
 		if s.root.field(f.Name) == nil {
 			s.root.Fields = append(s.root.Fields, Field{f.Name, &Type{}})
 		}
 	}
-	return s
 }
 
 // Root are the columns as far as they are known.
@@ -293,6 +301,7 @@ func (s *Schema) Seal() {
 		return
 	}
 	s.sealed = true
+	s.expect()
 	for _, f := range s.root.Fields {
 		if hint, ok := s.hints.Lookup(f.Name); ok && f.Type.Kind == Unknown {
 			switch hint.Type {

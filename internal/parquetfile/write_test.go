@@ -217,8 +217,12 @@ func TestInfer(t *testing.T) {
 		write(t, s, parquetfile.WriteOptions{}, c.rows...) // whatever decided on it fits
 	}
 	shape := pipeline.Shape{}.With("id", pipeline.NumberType).With("label", pipeline.StringType).With("ok", pipeline.BoolType)
-	if _, got := inferred(t, shape, `{"x":1,"id":7}`); got != `{"id":"int64","label":"string","ok":"bool","x":"int64"}` {
-		t.Errorf("with what is known: %s", got)
+	if _, got := inferred(t, shape, `{"x":1,"id":7}`); got != `{"x":"int64","id":"int64","label":"string","ok":"bool"}` {
+		t.Errorf("with what is known of some: %s, want them behind those of the rows", got)
+	}
+	shape.Closed = true
+	if _, got := inferred(t, shape, `{"ok":true,"id":7}`); got != `{"id":"int64","label":"string","ok":"bool"}` {
+		t.Errorf("with what is known of all: %s, want their order", got)
 	}
 }
 

@@ -74,6 +74,7 @@ func (s *Sink) finish() error {
 	if err != nil {
 		return err
 	}
+	schema.Seal()
 	if schema.Columns() == 0 { // nobody knows of a column, and Parquet has no file without
 		return errors.Join(remove(s.rows.Path), s.sync())
 	}
@@ -117,7 +118,6 @@ func (s *Sink) failed(err error) error {
 
 // build writes the committed rows into a file.
 func (s *Sink) build(path string, schema *parquetfile.Schema) (err error) {
-	schema.Seal()
 	about, err := json.Marshal(origin{Schema: schema.Root().AppendJSON(nil), Commits: s.commits})
 	if err != nil {
 		return err
