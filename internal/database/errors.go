@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -21,6 +22,9 @@ func Classify(d Dialect, err error) error {
 	case err == nil, errors.As(err, &known), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
+	if strings.Contains(err.Error(), "\n") {
+		err = oneLine{err}
+	}
 	if own := d.Classify(err); own != nil {
 		return own
 	}
@@ -32,6 +36,23 @@ func Classify(d Dialect, err error) error {
 	}
 	return pipeline.Fatal("database", err)
 }
+
+// oneLine is an error of several lines in one, each of them once: pgx has a line for each
+// way in which it tried to connect.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string {
+	var lines []string
+	for line := range strings.Lines(e.error.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
+}
+
+// Unwrap returns the error as it was.
+func (e oneLine) Unwrap() error { return e.error }
 
 // IsRefusal reports whether an error is about the rows of a statement, of which perhaps
 // one alone is to blame.

@@ -195,7 +195,7 @@ func TestWhatPostgresRefuses(t *testing.T) {
 		"a binary key":    {sql.Config{Query: "SELECT doc FROM people", OrderBy: []string{"doc"}}, "more than one value"},
 		"not unique":      {sql.Config{Query: "SELECT id FROM people", OrderBy: []string{"id"}, Page: 1}, "more than one row at id=1"},
 		"a column twice":  {sql.Config{Query: "SELECT id, id FROM people"}, `two columns are called "id"`},
-		"a wrong address": {sql.Config{DSN: "postgres://u:hunter2@127.0.0.1:1/x", Query: "SELECT 1"}, "refused"},
+		"a wrong address": {sql.Config{DSN: "postgres://u:hunter2@127.0.0.1:1/x", Query: "SELECT 1"}, "database=x`: 127.0.0.1:1"},
 		"a dsn of no use": {sql.Config{DSN: "postgres://u:hunter2@[/x", Query: "SELECT 1"}, "cannot parse"},
 		"a wrong name":    {sql.Config{DSN: pipeline.Secret(strings.Replace(dsn, "/postgres?", "/hunter2?", 1)), Query: "SELECT 1"}, "does not exist"},
 	} {
