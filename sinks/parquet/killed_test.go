@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/internal/parquetfile"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/builtin"
@@ -22,18 +21,8 @@ import (
 	"github.com/rowmill/rowmill/pipeline/load"
 )
 
-// doomedVariable makes the test binary run the pipeline in that folder, which may not see
-// the end of it.
-const doomedVariable = "ROWMILL_TEST_DOOMED_PARQUET"
-
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(doomedVariable); dir != "" {
-		if err := runDoomed(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	doomed.Main(runDoomed)
 	goleak.VerifyTestMain(m)
 }
 
@@ -51,29 +40,6 @@ func runDoomed(dir string) error {
 		err = fmt.Errorf("%d dead letters", s.Counts.DeadLettered)
 	}
 	return err
-}
-
-// process runs the pipeline in a process and reports whether that was killed.
-func process(t *testing.T, dir string, after time.Duration) (killed bool) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), doomedVariable+"="+dir, "GORACE=atexit_sleep_ms=0")
-	var talk bytes.Buffer
-	cmd.Stderr = &talk
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if after > 0 {
-		defer time.AfterFunc(after, func() { _ = cmd.Process.Kill() }).Stop()
-	}
-	err := cmd.Wait()
-	if err == nil {
-		return false
-	}
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		t.Fatalf("%v: %s", err, talk.String())
-	}
-	return true
 }
 
 // Of the rows, every hundredth has a value that its column does not take.
@@ -136,10 +102,10 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			put(t, filepath.Join(dir, "p.yaml"), []byte(yaml))
 			random := rand.New(rand.NewPCG(1, uint64(len(name))))
 			kills := 0
-			for kills < 6 && process(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
+			for kills < 6 && doomed.Run(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
 				kills++
 			}
-			if kills == 6 && process(t, dir, 0) {
+			if kills == 6 && doomed.Run(t, dir, 0) {
 				t.Fatal("killed by somebody else")
 			}
 			checkDoomed(t, dir)

@@ -3,26 +3,20 @@
 package sql_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/pipeline/builtin"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/load"
 )
-
-// doomedVariable makes the test binary run the pipeline in that folder, which may not see
-// the end of it.
-const doomedVariable = "ROWMILL_TEST_DOOMED_SQL"
 
 func runDoomed(dir string) error {
 	registry, err := builtin.Registry()
@@ -38,29 +32,6 @@ func runDoomed(dir string) error {
 		err = fmt.Errorf("%d dead letters", s.Counts.DeadLettered)
 	}
 	return err
-}
-
-// process runs the pipeline in a process and reports whether that was killed.
-func process(t *testing.T, dir string, after time.Duration) (killed bool) {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), doomedVariable+"="+dir, "GORACE=atexit_sleep_ms=0")
-	var talk bytes.Buffer
-	cmd.Stderr = &talk
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if after > 0 {
-		defer time.AfterFunc(after, func() { _ = cmd.Process.Kill() }).Stop()
-	}
-	err := cmd.Wait()
-	if err == nil {
-		return false
-	}
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		t.Fatalf("%v: %s", err, talk.String())
-	}
-	return true
 }
 
 const (
@@ -88,10 +59,10 @@ func doom(t *testing.T, in, out, choice string) (kills int) {
 		t.Fatal(err)
 	}
 	random := rand.New(rand.NewPCG(1, uint64(len(choice))))
-	for kills < mostKills && process(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
+	for kills < mostKills && doomed.Run(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
 		kills++
 	}
-	if kills == mostKills && process(t, dir, 0) {
+	if kills == mostKills && doomed.Run(t, dir, 0) {
 		t.Fatal("killed by somebody else")
 	}
 	return kills

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rowmill/rowmill/internal/database/postgrestest"
+	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
@@ -28,13 +29,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(doomedVariable); dir != "" {
-		if err := runDoomed(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	doomed.Main(runDoomed)
 	code := postgrestest.Run(m, func(s *postgrestest.Server, err error) { postgres, noPostgres = s, err })
 	if code == 0 {
 		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/rowmill/rowmill/internal/database/postgrestest.(*Server).serve.func1")); err != nil {
