@@ -13,7 +13,7 @@ import (
 type Hedge struct {
 	// After is how late an answer has to be.
 	After Lateness
-	// AtMost bounds the second requests, as a share of all. Defaults to 5%.
+	// AtMost bounds the second requests, as a share of the first ones. Defaults to 5%.
 	AtMost Share
 }
 

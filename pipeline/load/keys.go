@@ -163,7 +163,7 @@ type hedgeKeys struct {
 	// After is how late an answer has to be: a percentile of how long the last answers
 	// took, like p95, or a duration, like 10s. Required.
 	After pipeline.Lateness `yaml:"after" rowmill:"tuning,required"`
-	// AtMost bounds the requests made a second time, as a share of all. None is made
+	// AtMost bounds the requests made a second time, as a share of the others. None is made
 	// where the limits of the other end leave no room for it. Defaults to 5%.
 	AtMost pipeline.Share `yaml:"at_most" rowmill:"tuning,min=0.01%,max=100%"`
 }

@@ -88,7 +88,7 @@ func (g *gate) hedge(ctx context.Context, w *waiter) bool {
 	if len(g.ready.list) > 0 && g.ledger.why == limited { // those who wait for the limits come first
 		return false
 	}
-	if float64(g.hedges+1) > float64(h.options.AtMost)*float64(g.attempts+1) {
+	if float64(g.hedges+1) > float64(h.options.AtMost)*float64(g.attempts-g.hedges) {
 		return false
 	}
 	if _, _, ok := g.choose(w, now); !ok {
