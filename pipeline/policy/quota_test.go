@@ -52,7 +52,8 @@ func TestLimitsAreUsedAndKept(t *testing.T) {
 		{"windows of a minute, and seconds behind them", func() *limits {
 			return &limits{requests: newBucket(rpm, time.Minute), hidden: newBucket(rpm, time.Second), latency: fast}
 		}, fixed, 1500, 1.01, 0},
-		{"slow answers", func() *limits { return &limits{requests: newBucket(600, time.Second), latency: slow, varies: 0.5} }, fixed, 1500, 0.95, 0.002},
+		// The first 16 go out before anybody has said anything, of which 10 are let in.
+		{"slow answers", func() *limits { return &limits{requests: newBucket(600, time.Second), latency: slow, varies: 0.5} }, fixed, 1500, 0.95, 7.0 / 1500},
 		{"tokens at the door", func() *limits { return &limits{tokens: newBucket(tpm, time.Second), latency: fast} }, bounded, 1500, 0.98, 0.003},
 		{"tokens at the door, a minute", func() *limits { return &limits{tokens: newBucket(tpm, time.Minute), latency: fast} }, bounded, 1500, 0.98, 0},
 		{"tokens used", func() *limits { return &limits{tokens: newBucket(tpm, time.Second), latency: fast, counts: true} }, bounded, 3000, 0.98, 0.003},
@@ -68,17 +69,17 @@ func TestLimitsAreUsedAndKept(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			mostly(t, func(t *testing.T, complain func(string, ...any)) {
 				server, s := tc.server(), setup(parallelism(64), auto)
 				took, err := server.ask(t.Context(), s, 64, tc.rows, tc.sizes)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if got := server.share(took); got < tc.used {
-					t.Errorf("used %.3f of the limit, want at least %.3f; waits %+v", got, tc.used, s.Snapshot().Waits)
+					complain("used %.3f of the limit, want at least %.3f; waits %+v", got, tc.used, s.Snapshot().Waits)
 				}
 				if got := server.refusedShare(); got > tc.refused {
-					t.Errorf("%.4f of the requests were refused, want at most %.4f", got, tc.refused)
+					complain("%.4f of the requests were refused, want at most %.4f", got, tc.refused)
 				}
 				if testing.Verbose() {
 					t.Logf("%s: %.3f used, %d refused", took, server.share(took), server.refused)
@@ -126,14 +127,14 @@ func TestRefusedWhateverTheLimit(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
+			mostly(t, func(t *testing.T, complain func(string, ...any)) {
 				server, s := tc.server(), setup(parallelism(128), auto)
 				took, err := server.ask(t.Context(), s, 128, 15_000, fixed)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if used, refused := server.share(took), server.refusedShare(); used < tc.used || refused > tc.refused {
-					t.Errorf("used %.3f of the limit with %.4f refused, want at least %.3f and at most %.4f; %+v", used, refused, tc.used, tc.refused, s.Snapshot())
+					complain("used %.3f of the limit with %.4f refused, want at least %.3f and at most %.4f; %+v", used, refused, tc.used, tc.refused, s.Snapshot())
 				}
 				if testing.Verbose() {
 					t.Logf("%s: %.3f used, %.4f refused, limits %v", took, server.share(took), server.refusedShare(), s.Snapshot().Limits)

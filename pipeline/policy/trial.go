@@ -43,6 +43,8 @@ const (
 	leastTrial, mostTrial = 160, 400
 	// doubtAfter is how often in a row lowering it must have made no difference.
 	doubtAfter = 5
+	// toldAfter is the same where a limit is told, and others are rare.
+	toldAfter = 2
 	// doubtSize is how many requests it takes at least to doubt: at first, what the other
 	// end has in store makes it look as if the pace made no difference.
 	doubtSize = 320
@@ -70,7 +72,11 @@ func (p *pace) doubts(w window, now time.Time) bool {
 		d.from = p.rate
 	}
 	d.seen.made, d.seen.refused = d.seen.made+p.since.made, d.seen.refused+p.since.refused
-	if d.times++; d.times < doubtAfter || d.seen.made < doubtSize || p.rate > 0.65*d.from {
+	times, made := doubtAfter, doubtSize
+	if p.told > 0 {
+		times, made = toldAfter, windowSize
+	}
+	if d.times++; d.times < times || d.seen.made < made || p.rate > 0.65*d.from {
 		return false
 	}
 	return p.try(d.seen, p.rate, blindPart, now)
