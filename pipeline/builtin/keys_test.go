@@ -270,8 +270,12 @@ var (
 	}}
 	// pulled is how many requests there were to a bucket at once.
 	pulled = aspect{"at once", func(o observation) string { return fmt.Sprint(o.atOnce) }}
-	kept   = aspect{"state", func(o observation) string { return o.summary.State }}
-	named  = aspect{"name", func(o observation) string { return o.summary.Name }}
+	// parted is whether the rows stand in several parts.
+	parted = aspect{"several parts", func(o observation) string {
+		return fmt.Sprint(strings.Contains(output.show(o), "part-00002"))
+	}}
+	kept  = aspect{"state", func(o observation) string { return o.summary.State }}
+	named = aspect{"name", func(o observation) string { return o.summary.Name }}
 	// asked is what the scripted components saw, in any order: what happens in the same
 	// moment has none.
 	asked  = aspect{"calls", func(o observation) string { return strings.Join(slices.Sorted(slices.Values(o.log)), "\n") }}
