@@ -11,18 +11,39 @@ import (
 // raw was validated when it was read: a fifth of the time of decoding it again.
 func indexObject(raw string) []Field {
 	fields := make([]Field, 0, 8)
-	i := skipSpace(raw, 1)
-	for i < len(raw) && raw[i] == '"' {
-		end := skipString(raw, i)
-		name := raw[i:end]
-		i = skipSpace(raw, skipSpace(raw, end)+1) // the colon
-		stop := skipValue(raw, i)
-		fields = append(fields, Field{Name: unquote(name), rawName: name, Value: Value{s: raw[i:stop]}})
-		if i = skipSpace(raw, stop); i < len(raw) && raw[i] == ',' {
-			i = skipSpace(raw, i+1)
-		}
+	for i := skipSpace(raw, 1); i < len(raw) && raw[i] == '"'; {
+		var quoted, value string
+		quoted, value, i = fieldAt(raw, i)
+		fields = append(fields, Field{Name: unquote(quoted), rawName: quoted, Value: Value{s: value}})
 	}
 	return fields
+}
+
+// findIn returns the value of the last field of that name in a valid JSON object. It makes no
+// index: a row that is asked for one field needs no memory for the others.
+func findIn(raw, name string) (found Value, ok bool) {
+	for i := skipSpace(raw, 1); i < len(raw) && raw[i] == '"'; {
+		var quoted, value string
+		quoted, value, i = fieldAt(raw, i)
+		if unquote(quoted) == name {
+			found, ok = Value{s: value}, true
+		}
+	}
+	return found, ok
+}
+
+// fieldAt returns the name, in quotes, and the value of the field whose name begins at
+// raw[i], and where the next begins, or the object ends.
+func fieldAt(raw string, i int) (quoted, value string, next int) {
+	end := skipString(raw, i)
+	quoted = raw[i:end]
+	i = skipSpace(raw, skipSpace(raw, end)+1) // the colon
+	end = skipValue(raw, i)
+	value = raw[i:end]
+	if i = skipSpace(raw, end); i < len(raw) && raw[i] == ',' {
+		i = skipSpace(raw, i+1)
+	}
+	return quoted, value, i
 }
 
 // unquote returns what a valid JSON string says.

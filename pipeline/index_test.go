@@ -71,6 +71,11 @@ func FuzzIndex(f *testing.F) {
 			return
 		}
 		want, rebuilt := decodeObject(t, trimmed)
+		for _, f := range want {
+			if got, ok := findIn(r.raw, f.Name); !ok || got != last(want, f.Name) {
+				t.Fatalf("%q: found %v (%v) in field %q, want %v", raw, got, ok, f.Name, last(want, f.Name))
+			}
+		}
 		got := r.Fields()
 		if len(got) != len(want) {
 			t.Fatalf("%q has %d fields, want %d", raw, len(got), len(want))
@@ -90,6 +95,44 @@ func FuzzIndex(f *testing.F) {
 			t.Fatalf("%q was written as %q after an edit, want %q", raw, out, rebuilt)
 		}
 	})
+}
+
+// last is the value of the last field of a name.
+func last(fields []Field, name string) (v Value) {
+	for _, f := range fields {
+		if f.Name == name {
+			v = f.Value
+		}
+	}
+	return v
+}
+
+// TestLookupTwice: what a row is asked for first is found without an index, all else with it.
+func TestLookupTwice(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ raw, field, want string }{
+		"first":         {`{"a":1,"b":[2]}`, "a", "1"},
+		"last":          {`{"a":1,"b":[2] }`, "b", "[2]"},
+		"none":          {`{"a":1,"b":{"c":3}}`, "c", ""},
+		"empty":         {`{}`, "a", ""},
+		"repeated":      {`{"a":1,"b":2,"a":3}`, "a", "3"},
+		"escaped":       {`{"\u0061\\":1}`, `a\`, "1"},
+		"as written":    {`{"\u0061":1}`, `\u0061`, ""},
+		"value as name": {`{"a":"b","c":1}`, "b", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, err := ParseRecord([]byte(c.raw))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, indexed := range []bool{false, true} {
+				if got, ok := r.Lookup(c.field); got.s != c.want || ok != (c.want != "") || r.indexed != indexed {
+					t.Errorf("time %d: got %q, %v, indexed %v; want %q, indexed %v", i+1, got.s, ok, r.indexed, c.want, indexed)
+				}
+			}
+		})
+	}
 }
 
 // decodeObject is the index as the JSON library makes it, and the object put

@@ -34,6 +34,7 @@ type Record struct {
 	raw     string // the object as it came; empty if built from fields
 	fields  []Field
 	indexed bool // fields is made
+	looked  bool // one field was looked for without them
 	edited  bool // fields is newer than raw
 	shared  bool // fields is shared with a clone: copy before writing
 	broken  bool // raw is not a readable row
@@ -108,6 +109,10 @@ func (r *Record) Size() int {
 // Lookup returns the value of a top-level field and whether it is there. Where a
 // name is repeated it is the last one.
 func (r *Record) Lookup(name string) (Value, bool) {
+	if !r.indexed && !r.looked {
+		r.looked = true // many rows are asked for one field only, once
+		return findIn(r.raw, name)
+	}
 	if i := r.find(name); i >= 0 {
 		return r.fields[i].Value, true
 	}
@@ -302,7 +307,12 @@ func checkJSON(raw []byte) error {
 }
 
 // trimSpace removes what JSON takes for white space around a value, and only that.
-func trimSpace(raw []byte) []byte { return bytes.Trim(raw, " \t\r\n") }
+func trimSpace(raw []byte) []byte {
+	if n := len(raw); n > 0 && raw[0] > ' ' && raw[n-1] > ' ' {
+		return raw // as nearly every row comes
+	}
+	return bytes.Trim(raw, " \t\r\n")
+}
 
 // jsonError says in one line what is wrong with a JSON text and where.
 func jsonError(err error, size int) error {

@@ -132,7 +132,7 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	for _, step := range r.pipeline.Steps {
 		r.trials[step.Name] = &trial{}
 	}
-	r.source = &sourceNode{run: r, source: p.Source, done: make(chan struct{})}
+	r.source = &sourceNode{run: r, source: p.Source, trial: r.trials["source"], done: make(chan struct{})}
 	r.source.rehearsal = rehearsal{run: r}
 	r.tracker.teller = newTeller(r)
 	for i, s := range r.pipeline.Steps {

@@ -213,15 +213,19 @@ func (n *sinkNode) write(batch []*pipeline.Record) {
 		}
 		return
 	}
+	if n.how == delivered {
+		passed := len(batch)
+		if refused != nil {
+			passed -= len(refused.Refused)
+		}
+		n.run.trials["sink"].passed.Add(int64(passed))
+	}
 	for i, r := range batch {
 		if refused != nil && refused.Refused[i] != nil {
 			n.refuse(r, leaves[i], refused.Refused[i])
 			continue
 		}
 		n.taken = append(n.taken, leaves[i])
-		if n.how == delivered {
-			n.run.trials["sink"].passed.Add(1)
-		}
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"sync"
 	"sync/atomic"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -15,6 +14,7 @@ import (
 type sourceNode struct {
 	run    *run
 	source pipeline.Source
+	trial  *trial
 	out    *queue
 	done   chan struct{}
 	ended  atomic.Bool // the source has no more rows
@@ -22,9 +22,7 @@ type sourceNode struct {
 
 	content []byte // of the row that was read last; scratch
 
-	mu      sync.Mutex
-	sealed  bool // no more rows
-	passing bool // within the run; only the source's goroutine writes it
+	gate atomic.Uint32 // passing, sealed, or both; cheaper for each row than a lock
 
 	rehearsal rehearsal
 }
@@ -112,16 +110,12 @@ var errNoRecord = errors.New("it yielded neither a record nor an error")
 // do not end, so that nothing is released that it uses. It returns false, and may
 // have done nothing, once the run wants no more rows.
 func (n *sourceNode) within(f func() bool) (more bool) {
-	n.mu.Lock()
-	n.passing = !n.sealed
-	n.mu.Unlock()
-	if !n.passing {
+	if !n.gate.CompareAndSwap(0, passing) {
 		return false
 	}
 	defer func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.passing = false; n.sealed {
+		if !n.gate.CompareAndSwap(passing, 0) {
+			n.gate.Store(sealed)
 			n.out.close()
 			more = false
 		}
@@ -139,7 +133,7 @@ func (n *sourceNode) pass(r *pipeline.Record, unreadable error) {
 		n.run.deadSoFar.Add(1)
 		n.run.dead.in.push(r)
 	default:
-		n.run.trials["source"].passed.Add(1)
+		n.trial.passed.Add(1)
 		n.out.push(r)
 	}
 }
@@ -167,12 +161,16 @@ func (n *sourceNode) repeated(r *pipeline.Record) {
 // seal ends the input at once, whatever the source is doing. Once the queue is
 // closed no row is counted any more.
 func (n *sourceNode) seal() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.sealed = true; !n.passing {
+	if n.gate.Or(sealed)&passing == 0 {
 		n.out.close()
 	}
 }
+
+// The states of the source's gate.
+const (
+	passing uint32 = 1 << iota // a row is within the run; only the source's goroutine says so
+	sealed                     // no more rows
+)
 
 // mostKeys bounds the memory for finding repeated keys: 16 MiB for what is
 // remembered. Behind that many distinct keys the oldest half is forgotten.

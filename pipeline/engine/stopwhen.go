@@ -9,7 +9,10 @@ import (
 )
 
 // trial is how the rows fared in one component.
-type trial struct{ passed, dead atomic.Int64 }
+type trial struct {
+	passed, dead atomic.Int64
+	_            [48]byte // those of others, counted by other processors, are on other lines of the cache
+}
 
 // failing is the share of the rows that become dead letters. It is put together of
 // the shares of the components that have seen enough rows: rows that are still

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -69,9 +70,10 @@ type teller struct {
 	room chan struct{} // size 1: a token says that there may be room
 	done chan struct{}
 
+	untold atomic.Int64 // notices, and those that are being told
+
 	mu      sync.Mutex
 	notices []notice
-	untold  int // notices, and those that are being told
 	begun   bool
 	closed  bool
 }
@@ -96,7 +98,7 @@ func (t *teller) add(notices ...notice) {
 		return
 	}
 	t.notices = append(t.notices, notices...)
-	t.untold += len(notices)
+	t.untold.Add(int64(len(notices)))
 	if !t.begun {
 		t.begun = true
 		go t.work()
@@ -117,10 +119,7 @@ func (t *teller) row(r *pipeline.Record, how pipeline.Ending) {
 // wait waits while there is too much to tell.
 func (t *teller) wait(ctx context.Context) {
 	for {
-		t.mu.Lock()
-		full := t.untold >= mostUntold
-		t.mu.Unlock()
-		if !full {
+		if t.untold.Load() < mostUntold {
 			return
 		}
 		select {
@@ -140,9 +139,7 @@ func (t *teller) work() {
 		t.mu.Unlock()
 		for _, n := range notices {
 			t.tell(n)
-			t.mu.Lock()
-			t.untold--
-			t.mu.Unlock()
+			t.untold.Add(-1)
 			notify(t.room)
 		}
 		if closed {
