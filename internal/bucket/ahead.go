@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/bits"
 	"sync"
 )
 
-// chunkBytes is how much is fetched with one request: so much that its round trip does
-// not count, and so little that some of them fit into memory. Requests that end soon also
+// chunkBytes is how much is fetched with one request: so much that its round trip hardly
+// counts, and so little that the collector, which lets the heap grow by a multiple of what
+// is held, has it grow little. Requests that end soon also
 // suit a pipeline that takes hours over an object: no server keeps a connection open for
 // as long.
-const chunkBytes = 8 << 20
+const chunkBytes = 4 << 20
 
 // Ahead reads objects one after the other. Their bytes are fetched in chunks, some of
 // them before they are asked for, of the objects that follow as well: so many small objects
@@ -44,7 +46,7 @@ type chunk struct {
 	done chan struct{} // closed when data and err are there
 }
 
-// Ahead returns a reading of objects, with so many chunks of 8 MiB fetched ahead of the
+// Ahead returns a reading of objects, with so many chunks of 4 MiB fetched ahead of the
 // one that is being read; 0 fetches each when it is asked for. To be closed.
 func (b *Bucket) Ahead(ctx context.Context, objects []Object, chunks int) *Ahead {
 	a := &Ahead{ctx: ctx, bucket: b, objects: objects, chunks: chunks}
@@ -95,6 +97,8 @@ func (a *Ahead) fill() {
 	}
 }
 
+// buffer returns n bytes. Objects of about the same size use each other's: what is made has
+// the next power of two.
 func (a *Ahead) buffer(n int) []byte {
 	for i, b := range a.free {
 		if cap(b) >= n {
@@ -104,7 +108,7 @@ func (a *Ahead) buffer(n int) []byte {
 		}
 	}
 	a.free = nil // they are too small
-	return make([]byte, n)
+	return make([]byte, n, min(1<<bits.Len(uint(n-1)), int(a.bucket.chunk)))
 }
 
 // take returns the chunk at a place, once it is there.

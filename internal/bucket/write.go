@@ -18,10 +18,11 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 )
 
-// pieceBytes is how much one request of an upload in pieces holds. What is no larger goes
-// in one. There may be mostPieces of them.
+// pieceBytes is how much one request of an upload in pieces holds. What is hardly larger (by
+// half) goes in one. There may be mostPieces of them.
 const (
 	pieceBytes = 16 << 20
 	mostPieces = 10_000
@@ -43,15 +44,15 @@ type Upload struct {
 // Put writes an object and returns its ETag. Nothing can be seen of it until it is whole,
 // and what was there before stays until then.
 func (b *Bucket) Put(ctx context.Context, u Upload) (etag string, err error) {
-	if u.Size > b.piece {
+	if u.Size > b.piece+b.piece/2 {
 		return b.putPieces(ctx, u)
 	}
 	err = b.do(ctx, "write", u.Key, func(ctx context.Context, client *s3.Client, alive func()) error {
-		out, err := client.PutObject(v4.SetPayloadHash(ctx, hex.EncodeToString(u.SHA256)), &s3.PutObjectInput{
+		out, err := client.PutObject(ctx, &s3.PutObjectInput{
 			Bucket: &b.name, Key: &u.Key, ContentLength: &u.Size, ContentType: &u.ContentType,
 			ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(u.SHA256)),
 			Body:           &sent{io.NewSectionReader(u.Body, 0, u.Size), alive},
-		}, ours)
+		}, ours, hashed(u.SHA256))
 		if err == nil {
 			etag = unquote(aws.ToString(out.ETag))
 		}
@@ -175,20 +176,34 @@ func (b *Bucket) sendPiece(ctx context.Context, key, id string, number int32, bo
 	if _, err := io.Copy(sum, body); err != nil {
 		return "", err
 	}
-	hash := hex.EncodeToString(sum.Sum(nil))
+	hash := hashed(sum.Sum(nil))
 	err = b.do(ctx, "write", key, func(ctx context.Context, client *s3.Client, alive func()) error {
 		if _, err := body.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		out, err := client.UploadPart(v4.SetPayloadHash(ctx, hash), &s3.UploadPartInput{
+		out, err := client.UploadPart(ctx, &s3.UploadPartInput{
 			Bucket: &b.name, Key: &key, UploadId: &id, PartNumber: &number, ContentLength: aws.Int64(body.Size()), Body: &sent{body, alive},
-		}, ours)
+		}, ours, hash)
 		if err == nil {
 			etag = aws.ToString(out.ETag)
 		}
 		return err
 	})
 	return etag, err
+}
+
+// hashed has a request signed with the SHA-256 of its body, which the library would compute
+// once more without TLS, and leave out with it. What the context holds the library forgets
+// when the request begins.
+func hashed(sum []byte) func(*s3.Options) {
+	set := middleware.InitializeMiddlewareFunc("PayloadHash", func(
+		ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+	) (middleware.InitializeOutput, middleware.Metadata, error) {
+		return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum)), in)
+	})
+	return func(o *s3.Options) {
+		o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error { return stack.Initialize.Add(set, middleware.After) })
+	}
 }
 
 // abort forgets an upload that was begun. That there is none is no error.

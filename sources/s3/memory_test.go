@@ -89,8 +89,8 @@ func TestPeakMemory(t *testing.T) {
 		}
 		_ = r
 	}
-	// Five chunks of 8 MiB, and some room for the server in the same process.
-	if most := uint64(56 << 20); n != g.rows || peak > most {
+	// Five chunks of 4 MiB, and some room for the server in the same process.
+	if most := uint64(40 << 20); n != g.rows || peak > most {
 		t.Errorf("%d rows of %d; %d MiB were held, want %d at most", n, g.rows, peak>>20, most>>20)
 	}
 	t.Logf("%d MiB read, %d MiB held at most", g.size()>>20, peak>>20)

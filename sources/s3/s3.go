@@ -93,7 +93,7 @@ type Config struct {
 	PathStyle *bool `yaml:"path_style" rowmill:"tuning"`
 	// Anonymous asks without keys, for buckets that everybody may read. Defaults to false.
 	Anonymous bool `yaml:"anonymous" rowmill:"tuning"`
-	// Prefetch is how many chunks of 8 MiB are fetched ahead of the one that is being read, of
+	// Prefetch is how many chunks of 4 MiB are fetched ahead of the one that is being read, of
 	// the objects that follow as well, each over a connection of its own. So much memory is
 	// used at most. 0 fetches each when it is needed. Defaults to 4.
 	Prefetch int `yaml:"prefetch" rowmill:"tuning,min=0,max=64"`
