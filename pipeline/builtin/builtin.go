@@ -15,6 +15,7 @@ import (
 	sinks3 "github.com/rowmill/rowmill/sinks/s3"
 	sqlsink "github.com/rowmill/rowmill/sinks/sql"
 	"github.com/rowmill/rowmill/sources"
+	httpsource "github.com/rowmill/rowmill/sources/http"
 	parquetsource "github.com/rowmill/rowmill/sources/parquet"
 	sources3 "github.com/rowmill/rowmill/sources/s3"
 	sqlsource "github.com/rowmill/rowmill/sources/sql"
@@ -26,6 +27,7 @@ import (
 func Specs() []pipeline.Spec {
 	return []pipeline.Spec{
 		sources.FileSpec(),
+		httpsource.Spec(),
 		parquetsource.Spec(),
 		sources.RangeSpec(),
 		sources3.Spec(),

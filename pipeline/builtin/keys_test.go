@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -28,8 +29,8 @@ type keyCase struct {
 	key string
 	// at is the key's path in the pipeline, as for --set. Derived from key if empty.
 	at string
-	// yaml is the pipeline. In it and in the values, DIR is a folder of the run and
-	// URL the provider.
+	// yaml is the pipeline. In it and in the values, DIR is a folder of the run,
+	// URL the provider, and LOCALHOST the same without http:// and with a name.
 	yaml string
 	// values are what the key is given, as YAML; "" leaves it as it is in yaml. What
 	// is seen must differ for any two of them.
@@ -43,7 +44,8 @@ type keyCase struct {
 	// objects are in a bucket; S3 stands for the server's address, and LOCALS3 for the same
 	// with a name. nil for no server.
 	objects map[string]string
-	answer  answer        // of the provider; nil echoes the question
+	answer  answer // of the provider; nil echoes the question
+	pages   http.HandlerFunc
 	meet    int           // so many questions are there before any is answered; 0 for no matter
 	script  script        // what the stage "scripted" does; not nil: the clock is a fake
 	stop    time.Duration // when the run is asked to stop; 0 for never

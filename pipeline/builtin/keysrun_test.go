@@ -46,11 +46,11 @@ func (c keyCase) run(t *testing.T, value string) (o observation, err error) {
 	}
 	stage := &scripted{script: c.script, began: time.Now()}
 	pairs := []string{"DIR", dir}
-	provider := &recording{answer: c.answer, missing: c.meet, met: make(chan struct{})}
+	provider := &recording{answer: c.answer, pages: c.pages, missing: c.meet, met: make(chan struct{})}
 	if c.script == nil { // with a fake clock there is no network
 		server := httptest.NewServer(provider)
 		defer server.Close()
-		pairs = append(pairs, "URL", server.URL)
+		pairs = append(pairs, "URL", server.URL, "LOCALHOST", strings.Replace(strings.TrimPrefix(server.URL, "http://"), "127.0.0.1", "localhost", 1))
 	}
 	var objects *store
 	if c.objects != nil {
@@ -249,6 +249,7 @@ func says(w io.Writer, text, finish string) {
 // recording is a provider that remembers what it was asked.
 type recording struct {
 	answer answer
+	pages  http.HandlerFunc // answers what is asked with GET; nil for nothing there
 
 	mu      sync.Mutex
 	said    []string
@@ -286,6 +287,10 @@ func (p *recording) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.said = append(p.said, fmt.Sprintf("%s %s\n%s%s", r.Method, r.RequestURI, header.String(), body))
 	p.mu.Unlock()
+	if r.Method == http.MethodGet && p.pages != nil {
+		p.pages(w, r)
+		return
+	}
 	if r.Method != http.MethodPost {
 		http.NotFound(w, r)
 		return

@@ -13,11 +13,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/rowmill/rowmill/internal/retryafter"
+	"github.com/rowmill/rowmill/internal/exchange"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -78,17 +77,8 @@ func Default() Config {
 // Validate reports all that is wrong with the configuration by itself.
 func (c Config) Validate() error {
 	var problems pipeline.Problems
-	if u, err := url.Parse(c.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		problems.Addf("url", "is no address; write it like https://api.example.com/rows")
-	}
-	for name, value := range c.Headers {
-		if name == "" || strings.ContainsAny(name, " :\r\n\t") {
-			problems.Addf("headers", "%q is not the name of a header", name)
-		}
-		if strings.ContainsAny(value.Reveal(), "\r\n") {
-			problems.Addf("headers."+name, "a header has no line break")
-		}
-	}
+	exchange.CheckURL(&problems, c.URL, "https://api.example.com/rows")
+	exchange.CheckHeaders(&problems, c.Headers)
 	if c.Batch < 0 {
 		problems.Addf("batch", "a request has one row at least")
 	}
@@ -133,11 +123,9 @@ func New(c Config, _ pipeline.Env) (*Sink, error) {
 	if err != nil {
 		return nil, pipeline.Problems{{Key: "url", Err: errors.New("is no address")}} // Validate has said so
 	}
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second}
-	return &Sink{config: c, host: u.Host, taken: map[string]bool{}, client: &http.Client{
-		Transport: transport, Timeout: time.Duration(c.Timeout),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	client := exchange.NewClient()
+	client.Timeout = time.Duration(c.Timeout)
+	return &Sink{config: c, host: u.Host, taken: map[string]bool{}, client: client}, nil
 }
 
 // Delivery is [pipeline.AtLeastOnce].
@@ -235,64 +223,29 @@ func (s *Sink) send(ctx context.Context, body []byte, key string) error {
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
-		return s.failure(err)
+		return exchange.Lost(s.host, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	said, err := io.ReadAll(io.LimitReader(response.Body, mostSaid))
+	said, err := io.ReadAll(io.LimitReader(response.Body, exchange.MostSaid))
 	if response.StatusCode/100 == 2 {
 		return nil // whatever it says
 	}
 	if err != nil {
-		return s.failure(err)
+		return exchange.Lost(s.host, err)
 	}
-	return s.judge(response, strings.TrimSpace(string(said)))
+	return judge(exchange.Refused(s.host, response, strings.TrimSpace(string(said))), response.StatusCode)
 }
 
-// mostSaid bounds what is read of an answer.
-const mostSaid = 64 << 10
-
-// failure is an error without an answer. The address is left out of it: that may be
-// secret.
-func (s *Sink) failure(err error) error {
-	var outer *url.Error
-	if errors.As(err, &outer) {
-		err = outer.Err
-	}
-	class, code := pipeline.Classify(err)
-	if class == pipeline.ClassRecord { // not the rows': nothing came back
-		class, code = pipeline.ClassTransient, "network"
-	}
-	return &pipeline.Error{Class: class, Code: code, Err: fmt.Errorf("%s: %w", s.host, err)}
-}
-
-// judge says what an answer means that does not take the rows.
-func (s *Sink) judge(response *http.Response, said string) error {
-	status := response.StatusCode
-	e := &pipeline.Error{
-		Class: pipeline.ClassRecord, Code: "http_" + strconv.Itoa(status), Answer: said,
-		Err: fmt.Errorf("%s answers %s: %s", s.host, response.Status, firstWords(said)),
-	}
+// judge says what an answer means that does not take the rows: what is true of any rows
+// ends the run.
+func judge(e *pipeline.Error, status int) error {
 	switch {
-	case status == http.StatusTooManyRequests:
-		e.Class = pipeline.ClassRefused
-	case status >= 500, status == http.StatusRequestTimeout, status == http.StatusTooEarly:
-		e.Class, e.ForAll = pipeline.ClassTransient, status == http.StatusServiceUnavailable
+	case e.Class != pipeline.ClassRecord:
 	case status < 400, status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound,
 		status == http.StatusMethodNotAllowed, status == http.StatusProxyAuthRequired, status == http.StatusUnsupportedMediaType:
 		e.Class = pipeline.ClassFatal
-	}
-	if e.Class != pipeline.ClassRecord {
-		e.RetryAfter = retryafter.Of(response.Header, "", time.Now())
+	default:
+		e.RetryAfter = 0
 	}
 	return e
-}
-
-// mostWords bounds what a message repeats of an answer.
-const mostWords = 300
-
-func firstWords(s string) string {
-	if len(s) > mostWords {
-		return strings.ToValidUTF8(s[:mostWords], "") + "…"
-	}
-	return s
 }
