@@ -15,6 +15,9 @@ import (
 // as long.
 const chunkBytes = 4 << 20
 
+// Fetched is how many bytes are held with so many chunks fetched ahead.
+func Fetched(ahead int) int64 { return int64(ahead+1) * chunkBytes }
+
 // Ahead reads objects one after the other. Their bytes are fetched in chunks, some of
 // them before they are asked for, of the objects that follow as well: so many small objects
 // come as fast as one large one. It is for one goroutine.

@@ -1,10 +1,12 @@
 package parquetfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
@@ -74,9 +76,15 @@ func (f *File) open() (err error) {
 	return err
 }
 
-// failed says which file it was. No row of it can be read.
+// failed says which file it was. No row of it can be read. Whoever gives the bytes may have a
+// code of its own.
 func (f *File) failed(err error) error {
-	return pipeline.Fatal("source", fmt.Errorf("%s: %w", f.options.Path, err))
+	code := "source"
+	var known *pipeline.Error
+	if errors.As(err, &known) {
+		code = known.Code
+	}
+	return pipeline.Fatal(code, fmt.Errorf("%s: %w", f.options.Path, err))
 }
 
 // Rows is how many rows there are.
@@ -84,6 +92,22 @@ func (f *File) Rows() int64 { return f.meta.NumRows }
 
 // Groups is how many row groups there are.
 func (f *File) Groups() int { return len(f.meta.RowGroups) }
+
+// Leaves is how many columns are read at once: the parts of nested ones count each.
+func (f *File) Leaves() int { return len(f.root.leaves) }
+
+// Extents are the places of the columns that are read, in their order: from which byte to
+// which.
+func (f *File) Extents() (all [][2]int64) {
+	for i := range f.meta.RowGroups {
+		for _, leaf := range f.root.leaves {
+			from, to := extent(&f.meta.RowGroups[i].Columns[leaf].MetaData)
+			all = append(all, [2]int64{from, min(to+chunkSlack, f.end)})
+		}
+	}
+	slices.SortFunc(all, func(a, b [2]int64) int { return cmp.Compare(a[0], b[0]) })
+	return all
+}
 
 // BytesRead is how many bytes of rows were read so far. It may be called while others
 // read.

@@ -95,7 +95,7 @@ func (r Reading) Open(in codec.Input, format codec.Format) (*Rows, error) {
 		types[name] = codec.ColumnType(t)
 	}
 	rows := &Rows{path: in.Path, stream: codec.Decompress(in.Stream, in.Path, codec.Compression(r.Compression))}
-	in.Stream = rows.stream
+	in.Stream, rows.closer = rows.stream, rows.stream
 	var err error
 	rows.Reader, err = codec.NewReader(in, codec.ReadOptions{
 		Format: format, MaxRecord: int64(r.MaxRecord), Delimiter: r.Delimiter, Types: types, Field: r.field(),
@@ -110,11 +110,22 @@ func (r Reading) Open(in codec.Input, format codec.Format) (*Rows, error) {
 type Rows struct {
 	codec.Reader
 	path   string
-	stream io.ReadCloser // decompressed
+	stream io.ReadCloser // decompressed; nil for a format that is not read as a stream
+	closer io.Closer
+}
+
+// RowsOf are the rows of an input whose format is none of package codec: the reader is closed
+// with them.
+func RowsOf(path string, r interface {
+	codec.Reader
+	io.Closer
+},
+) *Rows {
+	return &Rows{Reader: r, path: path, closer: r}
 }
 
 // Close releases the decompressor.
-func (r *Rows) Close() { _ = r.stream.Close() } // nothing was written
+func (r *Rows) Close() { _ = r.closer.Close() } // nothing was written
 
 // SkipTo goes on with the row that stood at a place.
 func (r *Rows) SkipTo(at pipeline.Origin) error {
@@ -147,6 +158,9 @@ func (r *Rows) Each(ctx context.Context, yield func(*pipeline.Record, error) boo
 func (r *Rows) Probe(columns *Columns) error {
 	if err := columns.Check(r.path, r); err != nil && !errors.Is(err, io.EOF) {
 		return err
+	}
+	if r.stream == nil {
+		return nil
 	}
 	if _, err := r.stream.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: %w", r.path, err)

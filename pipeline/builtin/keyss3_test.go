@@ -3,6 +3,7 @@ package builtin_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -76,6 +77,11 @@ func bucketKeyCases() []keyCase {
 		}
 	}
 	one := map[string]string{"a.jsonl": "{\"n\":1}\n", "b/a.jsonl": "{\"n\":2}\n"}
+	duck, err := os.ReadFile("../../internal/parquetfile/testdata/duckdb.parquet")
+	if err != nil {
+		panic(err)
+	}
+	parquet := map[string]string{"a.parquet": string(duck)}
 	local := from("path_style", ", key: a.jsonl", one, "true", "false")
 	local.yaml = strings.Replace(local.yaml, "endpoint: S3", "endpoint: LOCALS3", 1)
 	ahead := from("prefetch", ", key: 'many/*'", several, "0", "3")
@@ -89,6 +95,8 @@ func bucketKeyCases() []keyCase {
 		from("delimiter", ", key: a.csv", map[string]string{"a.csv": "a,b;c\n1,2;3\n"}, "','", "';'"),
 		from("types", ", key: a.csv", map[string]string{"a.csv": "a,b\n1,yes\nx,no\n"}, "", "{a: number}", "{b: bool}"),
 		from("field", ", key: a.txt", map[string]string{"a.txt": "one\n"}, "text", "line"),
+		from("columns", ", key: a.parquet", parquet, "", "[i64, s]", "[s, i64]"),
+		from("binary", ", key: a.parquet, columns: [s, bin]", parquet, "base64", "text"),
 		from("max_record", ", key: a.jsonl", map[string]string{"a.jsonl": "{\"text\":\"a long one\"}\n{\"n\":1}\n"}, "64MiB", "10"),
 		from("endpoint", ", key: a.jsonl", one, "S3", "S3/elsewhere"),
 		from("region", ", key: a.jsonl", one, "us-east-1", "eu-west-1"),

@@ -85,14 +85,7 @@ func (c Config) Validate() error {
 			problems = append(problems, pipeline.Problem{Key: key, Err: err})
 		}
 	}
-	for i, name := range c.Columns {
-		switch {
-		case name == "":
-			problems.Addf(fmt.Sprintf("columns[%d]", i), "a column must have a name")
-		case slices.Contains(c.Columns[:i], name):
-			problems.Addf(fmt.Sprintf("columns[%d]", i), "%q is named twice", name)
-		}
-	}
+	parquetfile.CheckColumns(c.Columns, &problems)
 	if c.Binary != "" && c.Binary != "base64" && c.Binary != "text" {
 		problems.Addf("binary", "%q is neither base64 nor text", c.Binary)
 	}
@@ -184,7 +177,7 @@ func (s *Source) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error]
 			yield(nil, err)
 			return
 		}
-		var like columns
+		var like parquetfile.Columns
 		if skipped > 0 { // the first says what the columns are
 			if err := s.look(files[0], &like); err != nil {
 				yield(nil, err)
@@ -229,23 +222,23 @@ func (s *Source) toRead() (files []infiles.File, skipped int, err error) {
 }
 
 // look only compares the columns of a file.
-func (s *Source) look(in infiles.File, like *columns) error {
+func (s *Source) look(in infiles.File, like *parquetfile.Columns) error {
 	o, err := s.open(in)
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	return like.check(in.Path, o.Shape())
+	return like.Check(in.Path, o.Shape())
 }
 
 // read reads one file, and reports whether the next is wanted.
-func (s *Source) read(ctx context.Context, in infiles.File, like *columns, yield func(*pipeline.Record, error) bool) (more bool, err error) {
+func (s *Source) read(ctx context.Context, in infiles.File, like *parquetfile.Columns, yield func(*pipeline.Record, error) bool) (more bool, err error) {
 	o, err := s.open(in)
 	if err != nil {
 		return false, err
 	}
 	defer o.close()
-	if err := like.check(in.Path, o.Shape()); err != nil {
+	if err := like.Check(in.Path, o.Shape()); err != nil {
 		return false, err
 	}
 	var from int64
@@ -309,7 +302,7 @@ func (s *Source) Probe(ctx context.Context) error {
 		return err
 	}
 	var problems []error
-	var like columns
+	var like parquetfile.Columns
 	for _, in := range files {
 		if ctx.Err() != nil {
 			break // so many files that it takes long: what is left shows when it is read

@@ -14,7 +14,6 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/rowmill/rowmill/internal/bucket"
-	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -172,7 +171,7 @@ func (s *Source) Seek(_ context.Context, at pipeline.Origin) error {
 
 // skipTo leaves out the objects in front of where the rows begin: how many they are. The
 // header of the first is read all the same.
-func (s *Source) skipTo(ctx context.Context, objects []bucket.Object, columns *rowfile.Columns) (int, error) {
+func (s *Source) skipTo(ctx context.Context, objects []bucket.Object, columns *columns) (int, error) {
 	i := slices.IndexFunc(objects, func(o bucket.Object) bool { return s.bucket.URL(o.Key) == s.start.Path })
 	if i < 0 {
 		return 0, pipeline.Fatal("source", fmt.Errorf("%s is gone", s.start.Path))
@@ -186,7 +185,7 @@ func (s *Source) skipTo(ctx context.Context, objects []bucket.Object, columns *r
 		return 0, err
 	}
 	defer rows.Close()
-	if err := columns.Check(s.bucket.URL(first.Key), rows); err != nil && !errors.Is(err, io.EOF) {
+	if err := columns.check(s.bucket.URL(first.Key), rows); err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
 	return i, nil

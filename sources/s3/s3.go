@@ -60,11 +60,12 @@ type Config struct {
 	// Format is how rows stand in the objects. `jsonl` is one JSON object a line; `json` is one
 	// list of objects, or JSON lines; `csv` and `tsv` have a first line that names the
 	// columns; `lines` makes a row of each line of plain text; `whole` makes one row of each
-	// object, with its `path` beside the text. `auto` goes by the key, past .gz and .zst, as
-	// for files. Defaults to auto.
-	Format string `yaml:"format" rowmill:"oneof=auto|jsonl|json|csv|tsv|lines|whole"`
+	// object, with its `path` beside the text; `parquet` is as of the source parquet, of which
+	// only what is needed of the columns that are needed is fetched. `auto` goes by the key,
+	// past .gz and .zst, as for files. Defaults to auto.
+	Format string `yaml:"format" rowmill:"oneof=auto|jsonl|json|csv|tsv|lines|whole|parquet"`
 	// Compression is how the objects are compressed. `auto` goes by the key (.gz, .zst) and by
-	// the first bytes. Defaults to auto.
+	// the first bytes. Parquet says so itself. Defaults to auto.
 	Compression string `yaml:"compression" rowmill:"oneof=auto|none|gzip|zstd"`
 	// Delimiter is the character between the cells of csv and tsv. Defaults to a comma for
 	// csv and a tab for tsv.
@@ -75,8 +76,14 @@ type Config struct {
 	Types map[string]string `yaml:"types" rowmill:"oneof=string|number|bool|json"`
 	// Field is the name of the field that holds the text of `lines` and `whole`. Defaults to text.
 	Field string `yaml:"field"`
-	// MaxRecord is the longest row, in bytes as it stands in the object. A longer one cannot be
-	// read and becomes a dead letter. Defaults to 64MiB.
+	// Columns are those of parquet that are read, in this order; no others are fetched.
+	// `author.name` is a part of a nested column. Defaults to all.
+	Columns []string `yaml:"columns"`
+	// Binary is what becomes of bytes in parquet that the object does not say to be text:
+	// base64, or text, which old writers forgot to say. Defaults to base64.
+	Binary string `yaml:"binary" rowmill:"oneof=base64|text"`
+	// MaxRecord is the longest row, in bytes as it stands in the object, or as JSON where that
+	// is parquet. A longer one cannot be read and becomes a dead letter. Defaults to 64MiB.
 	MaxRecord pipeline.Size `yaml:"max_record" rowmill:"min=1"`
 	// Endpoint is the address of a server other than Amazon's, like http://127.0.0.1:9000.
 	// Defaults to AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, else to Amazon's.
@@ -95,7 +102,8 @@ type Config struct {
 	Anonymous bool `yaml:"anonymous" rowmill:"tuning"`
 	// Prefetch is how many chunks of 4 MiB are fetched ahead of the one that is being read, of
 	// the objects that follow as well, each over a connection of its own. So much memory is
-	// used at most. 0 fetches each when it is needed. Defaults to 4.
+	// used at most; of parquet nothing is fetched ahead, and all columns share it. 0 fetches each
+	// when it is needed. Defaults to 4.
 	Prefetch int `yaml:"prefetch" rowmill:"tuning,min=0,max=64"`
 }
 
@@ -105,6 +113,7 @@ func Default() Config {
 		Format:      string(codec.Auto),
 		Compression: string(codec.AutoCompression),
 		Field:       "text",
+		Binary:      "base64",
 		MaxRecord:   codec.DefaultMaxRecord,
 		Prefetch:    4,
 	}
@@ -130,6 +139,7 @@ func (c Config) Validate() error {
 		}
 	}
 	c.reading().Validate(&problems)
+	c.validateParquet(&problems)
 	if c.Prefetch < 0 {
 		problems.Addf("prefetch", "must not be below 0")
 	}
@@ -146,6 +156,8 @@ func checkKey(key, format string) error {
 		return errors.New("is only what follows the name of the bucket, without s3://")
 	case isPattern(key) && !doublestar.ValidatePattern(key):
 		return fmt.Errorf("%q is no pattern for keys: a bracket is not closed", key)
+	case auto && isParquet(key):
+		return nil
 	case auto && !isPattern(nameOf(key)):
 		_, err := codec.FormatOf(key)
 		return err
@@ -174,7 +186,8 @@ type Source struct {
 	start *pipeline.Origin // of the row to begin with; nil for the first
 	found []bucket.Object  // by Identify; nil if it was not called
 
-	done, total atomic.Int64 // bytes, as they are stored
+	done, total atomic.Int64                  // bytes, as they are stored
+	reading     atomic.Pointer[bucket.Blocks] // of the object in Parquet that is being read; nil for none
 }
 
 var (
@@ -232,7 +245,7 @@ func (s *Source) readAll(ctx context.Context, yield func(*pipeline.Record, error
 	if err != nil {
 		return err
 	}
-	var columns rowfile.Columns
+	var columns columns
 	first := 0
 	if s.start != nil {
 		if first, err = s.skipTo(ctx, objects, &columns); err != nil {
@@ -247,27 +260,46 @@ func (s *Source) readAll(ctx context.Context, yield func(*pipeline.Record, error
 		if err != nil {
 			return err
 		}
+		counted := s.count(rows)
 		more, err := s.read(ctx, objects[i], rows, &columns, yield)
 		rows.Close()
 		if err != nil || !more {
 			return err
 		}
+		counted(objects[i].Size)
 	}
 	return nil
+}
+
+// count has Progress count what is fetched of an object in Parquet. What it returns is called
+// with the size of the object at its end.
+func (s *Source) count(rows *rowfile.Rows) (end func(size int64)) {
+	p, ok := rows.Reader.(*parquetRows)
+	if !ok {
+		return func(int64) {}
+	}
+	s.reading.Store(p.blocks)
+	return func(size int64) {
+		s.reading.Store(nil) // what is called meanwhile may see a little less for a moment
+		s.done.Add(size)
+	}
 }
 
 // open reads the rows of an object from its bytes, as they come. Formats that are read by
 // place have them by requests of their own.
 func (s *Source) open(ctx context.Context, o bucket.Object, stream io.Reader) (*rowfile.Rows, error) {
 	url := s.bucket.URL(o.Key)
+	if s.config.isParquet(o.Key) {
+		return s.openParquet(ctx, o)
+	}
 	in := codec.Input{Path: url, Stream: stream, At: s.bucket.At(ctx, o), Size: o.Size}
 	return s.config.reading().Open(in, s.config.reading().FormatOf(url))
 }
 
 // read yields the rows of an object, and reports whether the next is wanted.
-func (s *Source) read(ctx context.Context, o bucket.Object, rows *rowfile.Rows, columns *rowfile.Columns, yield func(*pipeline.Record, error) bool) (bool, error) {
+func (s *Source) read(ctx context.Context, o bucket.Object, rows *rowfile.Rows, columns *columns, yield func(*pipeline.Record, error) bool) (bool, error) {
 	url := s.bucket.URL(o.Key)
-	if err := columns.Check(url, rows); err != nil && !errors.Is(err, io.EOF) {
+	if err := columns.check(url, rows); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
 	if s.start != nil && s.start.Path == url {
@@ -293,10 +325,19 @@ func (s *Source) measure(objects []bucket.Object, skipped int) {
 
 // Progress returns how many bytes of the objects are read, as they are stored, and how
 // many there are.
-func (s *Source) Progress() (done, total int64) { return s.done.Load(), s.total.Load() }
+func (s *Source) Progress() (done, total int64) {
+	done, total = s.done.Load(), s.total.Load()
+	if blocks := s.reading.Load(); blocks != nil {
+		done = min(done+blocks.BytesRead(), total)
+	}
+	return done, total
+}
 
 // Shape tells the fields where the format alone does: nothing is asked for it.
 func (s *Source) Shape(pipeline.Shape) pipeline.Shape {
+	if s.config.Format == parquetFormat {
+		return s.config.parquetShape()
+	}
 	shape, _ := s.config.reading().Shape()
 	return shape
 }

@@ -1,0 +1,220 @@
+package s3_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/rowmill/rowmill/internal/bucket"
+	"github.com/rowmill/rowmill/internal/bucket/buckettest"
+	"github.com/rowmill/rowmill/internal/parquetfile"
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/pipelinetest"
+	"github.com/rowmill/rowmill/sources/s3"
+)
+
+// object is a Parquet file of so many rows a row group: a number, and a text that does not
+// compress, of so many bytes.
+func object(t *testing.T, from, rows, group, fat int) (data string, want []string) {
+	t.Helper()
+	root, err := parquetfile.ParseSchema(pipeline.RawJSON(`{"n":"int64","fat":"string"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w, err := parquetfile.NewWriter(&out, parquetfile.Given(root), parquetfile.WriteOptions{GroupRows: int64(group)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	text := make([]byte, fat)
+	for i := from; i < from+rows; i++ {
+		for j := range text {
+			text[j] = 'A' + byte(random.IntN(64))%58
+		}
+		row := fmt.Sprintf(`{"n":%d,"fat":"%s"}`, i, strings.ReplaceAll(string(text), `\`, "-"))
+		r, err := pipeline.ParseRecord([]byte(row))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, row)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), want
+}
+
+func TestParquetConformance(t *testing.T) {
+	t.Parallel()
+	a, want := object(t, 0, 7, 3, 10)
+	b, more := object(t, 7, 4, 4, 10)
+	var numbers []string
+	for i := range 11 {
+		numbers = append(numbers, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	for name, c := range map[string]struct {
+		config func(*s3.Config)
+		want   []string
+	}{
+		"by key":  {keys("in/*.parquet"), append(want, more...)},
+		"format":  {func(c *s3.Config) { c.Prefix, c.Format = "in/", "parquet" }, append(want, more...)},
+		"columns": {func(c *s3.Config) { c.Prefix, c.Columns, c.Prefetch = "in/", []string{"n"}, 0 }, numbers},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := buckettest.New(t)
+			server.Put(t, "in/a.parquet", a)
+			server.Put(t, "in/b.parquet", b)
+			pipelinetest.Source(t, pipelinetest.SourceCase{
+				New: func(t *testing.T) pipeline.Source { return source(t, server, c.config) }, Want: c.want,
+			})
+		})
+	}
+}
+
+// fetched is how many bytes of an object were asked for, from the n-th request for it on, and
+// with how many requests.
+func fetched(t *testing.T, server *buckettest.Server, key string, from int) (bytes int64, requests int) {
+	t.Helper()
+	for _, r := range server.Requests(http.MethodGet, key)[from:] {
+		var first, last int64
+		if _, err := fmt.Sscanf(r.Range, "bytes=%d-%d", &first, &last); err != nil {
+			t.Fatalf("a request for %q: %v", r.Range, err)
+		}
+		bytes += last - first + 1
+		requests++
+	}
+	return bytes, requests
+}
+
+// TestParquetFetchesWhatItNeeds: of columns that nobody wants nothing is fetched, nor of row
+// groups in front of the place at which a run goes on; nothing twice, and no page by itself.
+func TestParquetFetchesWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	data, want := object(t, 0, 1600, 200, 2000) // eight row groups of 400 KB
+	server := buckettest.New(t)
+	server.Put(t, "a.parquet", data)
+	all := source(t, server, keys("a.parquet"))
+	got := read(t.Context(), all)
+	compare(t, got, want)
+	if n, requests := fetched(t, server, "a.parquet", 0); n > int64(len(data))+200<<10 || requests > 6 {
+		t.Errorf("%d bytes of %d were fetched, with %d requests", n, len(data), requests)
+	}
+	if done, total := all.Progress(); done != int64(len(data)) || total != done {
+		t.Errorf("progress %d of %d", done, total)
+	}
+	before := len(server.Requests(http.MethodGet, "a.parquet"))
+	numbers := read(t.Context(), source(t, server, func(c *s3.Config) { c.Key, c.Columns = []string{"a.parquet"}, []string{"n"} }))
+	if n, requests := fetched(t, server, "a.parquet", before); len(numbers) != 1600 || n > 300<<10 || requests > 12 {
+		t.Errorf("for one column of %d rows %d bytes of %d were fetched, with %d requests", len(numbers), n, len(data), requests)
+	}
+	before = len(server.Requests(http.MethodGet, "a.parquet"))
+	s := source(t, server, keys("a.parquet"))
+	if err := s.Seek(t.Context(), pipeline.Origin{Path: "s3://rows/a.parquet", Line: 1501, Offset: -1}); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, read(t.Context(), s), want[1500:])
+	if n, _ := fetched(t, server, "a.parquet", before); n > 700<<10 {
+		t.Errorf("for the last row group %d bytes of %d were fetched", n, len(data))
+	}
+}
+
+// TestParquetFaults: what goes wrong is said with the object, and with the row group where it
+// is in one.
+func TestParquetFaults(t *testing.T) {
+	t.Parallel()
+	data, _ := object(t, 0, 300, 100, 2000)
+	other, _ := object(t, 0, 1, 1, 1)
+	flipped := []byte(data)
+	flipped[len(data)/2] ^= 0xff
+	for name, c := range map[string]struct {
+		objects map[string]string
+		config  func(*s3.Config)
+		want    string // in the error
+		rows    int    // in front of it
+	}{
+		"damaged":        {map[string]string{"a.parquet": string(flipped)}, keys("a.parquet"), `error: s3://rows/a.parquet: row group 2 of 3: `, 100},
+		"cut off":        {map[string]string{"a.parquet": data[:len(data)/2]}, keys("a.parquet"), "error: s3://rows/a.parquet: it is no Parquet file: it does not begin and end with PAR1; its end is missing", 0},
+		"empty":          {map[string]string{"a.parquet": ""}, keys("a.parquet"), "error: s3://rows/a.parquet: it is no Parquet file", 0},
+		"no such column": {map[string]string{"a.parquet": data}, func(c *s3.Config) { c.Prefix, c.Columns = "a", []string{"m"} }, `error: s3://rows/a.parquet: `, 0},
+		"other columns": {
+			map[string]string{"a.parquet": other, "b.parquet": strings.ReplaceAll(other, "fat", "fit")},
+			keys("*.parquet"), `error: s3://rows/b.parquet: its columns are not those of s3://rows/a.parquet: it lacks "fat" and it has "fit" besides`, 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := buckettest.New(t)
+			for key, data := range c.objects {
+				server.Put(t, key, data)
+			}
+			got := read(t.Context(), source(t, server, c.config))
+			if last := got[len(got)-1]; !strings.HasPrefix(last, c.want) || len(got)-1 < c.rows {
+				t.Errorf("after %d rows: %s\nwant %d rows and %s", len(got)-1, last, c.rows, c.want)
+			}
+		})
+	}
+}
+
+// TestAChangedParquetObject is noticed, with the code that says so.
+func TestAChangedParquetObject(t *testing.T) {
+	t.Parallel()
+	data, _ := object(t, 0, 300, 100, 2000)
+	server := buckettest.New(t)
+	server.Put(t, "a.parquet", data)
+	s := source(t, server, keys("a.parquet"))
+	if _, err := s.Identify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Put(t, "a.parquet", data+data)
+	var last error
+	for _, err := range s.Records(t.Context()) {
+		last = err
+	}
+	if !bucket.IsCode(last, bucket.CodeChanged) || !strings.Contains(fmt.Sprint(last), "s3://rows/a.parquet") {
+		t.Errorf("got %v", last)
+	}
+}
+
+// FuzzBlocks holds blocks to what an object holds, whatever was said to be wanted of it.
+func FuzzBlocks(f *testing.F) {
+	f.Add(uint64(1), 3, int64(1<<20))
+	f.Add(uint64(2), 1, int64(0))
+	f.Fuzz(func(t *testing.T, seed uint64, places int, held int64) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		data := make([]byte, 300<<10)
+		for i := range data {
+			data[i] = byte(random.Uint32())
+		}
+		server := buckettest.New(t)
+		server.Put(t, "o", string(data))
+		b := bucket.Open(bucket.Config{Bucket: buckettest.Name, Endpoint: server.URL}, buckettest.Env())
+		defer b.Close()
+		blocks := b.Blocks(t.Context(), bucket.Object{Key: "o", Size: int64(len(data))})
+		var wanted []bucket.Extent
+		for at := int64(0); at < int64(len(data)); {
+			from := at + random.Int64N(80<<10)
+			at = from + random.Int64N(120<<10)
+			wanted = append(wanted, bucket.Extent{From: from, To: at})
+		}
+		blocks.Plan(wanted, min(max(places, 1), 8), min(max(held, 0), 1<<20))
+		for range 20 {
+			at := random.Int64N(int64(len(data)))
+			got := make([]byte, random.IntN(150<<10))
+			n, err := blocks.ReadAt(got, at)
+			want := data[at:min(at+int64(len(got)), int64(len(data)))]
+			if !bytes.Equal(got[:n], want) || (err != nil) != (len(want) < len(got)) || err != nil && !errors.Is(err, io.EOF) {
+				t.Fatalf("%d bytes at %d: got %d, want %d: %v", len(got), at, n, len(want), err)
+			}
+		}
+	})
+}
