@@ -251,10 +251,10 @@ func mostly(t *testing.T, trial func(t *testing.T, complain func(format string, 
 			bad++
 			t.Logf("run %d: %s", run+1, strings.Join(complaints, "\n"))
 		}
-		switch {
-		case bad == 0:
+		switch bad {
+		case 0:
 			return
-		case bad == 2:
+		case 2:
 			t.Error("two of three runs miss the bounds")
 			return
 		}
