@@ -12,8 +12,9 @@ const (
 	Dropped Ending = "dropped"
 	// Delivered: the sink has committed it.
 	Delivered Ending = "delivered"
-	// Absorbed: a go-streams operator has taken it that does not pass on each record; what
-	// becomes of it there nobody knows.
+	// Absorbed: a stage that puts rows together has it durably ([Collector]); or a
+	// go-streams operator has taken it that does not pass on each record, and what becomes
+	// of it there nobody knows.
 	Absorbed Ending = "absorbed"
 	// DroppedOnError: it failed in a stage with on_error: drop.
 	DroppedOnError Ending = "dropped on error"

@@ -83,7 +83,7 @@ func asking(s engine.Snapshot) (onWire int, retries, refusals int64) {
 // share of them.
 func doneRows(s engine.Snapshot) int64 {
 	c := s.Counts
-	ended := max(s.Finished, c.Delivered+c.Dropped+c.DroppedOnError+c.DeadLettered)
+	ended := max(s.Finished, c.Delivered+c.Dropped+c.DroppedOnError+c.DeadLettered+c.Absorbed)
 	leaves := c.Read + c.Made - c.Merged
 	if leaves == c.Read || leaves <= 0 {
 		return min(ended, c.Read)

@@ -151,15 +151,20 @@ func endings(c engine.Counts, sink, deadLetters string) []ending {
 	case sink != "":
 		to = "to " + sink
 	}
+	read, absorbed := "", "by go-streams operators"
+	if c.Collected > 0 {
+		read = humanize.Comma(c.Collected) + " of them put together of others"
+		absorbed = "into those"
+	}
 	lines := []ending{
-		{name: "read", count: c.Read},
+		{name: "read", count: c.Read, note: read},
 		{name: "made by splits", count: c.Made},
 		{name: "merged", count: c.Merged},
 		{name: "delivered", count: c.Delivered, note: to},
 		{name: "filtered", count: c.Dropped},
 		{name: "dropped on error", count: c.DroppedOnError},
 		{name: "dead letters", count: c.DeadLettered, note: in(deadLetters)},
-		{name: "absorbed", count: c.Absorbed, note: "by go-streams operators"},
+		{name: "absorbed", count: c.Absorbed, note: absorbed},
 		{name: "unfinished", count: c.Unfinished},
 	}
 	return slices.DeleteFunc(lines, func(l ending) bool {

@@ -120,6 +120,9 @@ func stepTraits(steps []pipeline.Step) []string {
 	if s.Component != s.Name && s.Component != "" {
 		traits = append(traits, s.Component)
 	}
+	if _, collects := s.Stage.(pipeline.Collector); collects {
+		return append(traits, "puts all rows together before the next stage begins")
+	}
 	if _, one := s.Stage.(pipeline.Sequential); one {
 		return append(traits, "one record at a time, in order")
 	}

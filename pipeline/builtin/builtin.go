@@ -42,9 +42,11 @@ func Specs() []pipeline.Spec {
 		llm.Spec(),
 		stages.LookupSpec(),
 		stages.MapSpec(),
+		stages.ReduceSpec(),
 		stages.SampleSpec(),
 		stages.SplitSpec(),
 		stages.UngroupSpec(),
+		stages.WindowSpec(),
 
 		sinks.DiscardSpec(),
 		sinks.FileSpec(),

@@ -102,6 +102,9 @@ type StageSnapshot struct {
 type Counts struct {
 	// Read is the rows read, unreadable ones included.
 	Read int64 `json:"read"`
+	// Collected is how many of those were made by stages that put rows together
+	// ([pipeline.Collector]); the others come from the source.
+	Collected int64 `json:"collected,omitzero"`
 	// Made is the records made by splitting, less those they were made of.
 	Made int64 `json:"made"`
 	// Merged is the records that live on inside another one.
@@ -114,8 +117,8 @@ type Counts struct {
 	DroppedOnError int64 `json:"dropped_on_error"`
 	// DeadLettered is the records that failed for good.
 	DeadLettered int64 `json:"dead_lettered"`
-	// Absorbed is what go-streams operators have taken that do not pass on each record; see
-	// [Loose].
+	// Absorbed is what went into the Collected rows; and what go-streams operators have taken that do not
+	// pass on each record, see [Loose].
 	Absorbed int64 `json:"absorbed,omitzero"`
 	// Unfinished is what the run left when it was stopped.
 	Unfinished int64 `json:"unfinished"`

@@ -237,6 +237,22 @@ func doomedCases() []doomedCase {
 			name: "two sources to the first of three sinks", input: "in.jsonl.gz", output: "out.jsonl", merge: "concat", route: "first",
 			yaml: ask + "    ordered: false\n  - map: {keep: [i, a]}\n",
 		},
+		{
+			name: "reduced between two questions", input: "in.jsonl", output: "out.jsonl", inOrder: true,
+			points: []string{pointJournalled, pointWritten, pointRenamed, pointDead},
+			yaml: "  - llm: {model: m, prompt: \"d {{.only}}\", output: d, base_url: URL, api_key: k}\n    parallelism: 8\n" +
+				"  - map: {set: {k: 'i % 90'}}\n" +
+				"  - reduce: {by: [k], count: n, sum: {s: i}, list: {l: d}}\n" +
+				"  - map: {set: {z: 'fromJSON(k % 7 == 3 ? \"{\" : \"1\")'}}\n" +
+				"  - llm: {model: m, prompt: \"e {{.k}} {{.n}} {{.s}}\", output: e, base_url: URL, api_key: k}\n    parallelism: 4\n",
+		},
+		{
+			name: "reduced twice", input: "in.csv", output: "out.jsonl.gz", inOrder: true,
+			yaml: ask + "  - reduce: {by: [g], count: n, list: {l: a}}\n" +
+				"  - llm: {model: m, prompt: \"b {{.g}} {{.n}}\", output: b, base_url: URL, api_key: k}\n" +
+				"  - reduce: {by: [n], list: {all: b}, count: m, first: {g: g}}\n" +
+				"  - llm: {model: m, prompt: \"c {{.n}} {{.m}}\", output: c, base_url: URL, api_key: k}\n",
+		},
 		{"several files with a limit", "in*.jsonl", "out.jsonl", ask + "  - limit: {count: 100}\n", true, nil, false, "", ""},
 	}
 }

@@ -296,7 +296,12 @@ func guarantees(p pipeline.Pipeline) []string {
 }
 
 // NoState says why a run of the pipeline cannot keep state, "" if it can.
-func NoState(p pipeline.Pipeline) string {
+func NoState(p pipeline.Pipeline) string { return noState(p, Options{}) }
+
+func noState(p pipeline.Pipeline, o Options) string {
+	if at := lastCollector(p.Steps); at >= 0 && o.Limit > 0 {
+		return fmt.Sprintf("no state is kept: stage %s puts together all rows there are, and this run reads no more than %d", nameSteps(p.Steps)[at].Name, o.Limit)
+	}
 	for _, s := range nameSteps(p.Steps) {
 		if foreign, ok := s.Stage.(*foreignStage); ok && foreign.loose() {
 			return fmt.Sprintf("no state is kept: stage %s is a go-streams operator of which nobody knows what becomes of a record (engine.Loose)", s.Name)

@@ -69,10 +69,9 @@ func (r *run) openKeeper(ctx context.Context) (*keeper, error) {
 	if k.lock, err = state.Take(k.fs, k.dir); err != nil {
 		return nil, err
 	}
-	for _, n := range []*sinkNode{r.sink, r.dead} {
-		if n != nil {
-			n.spool(k.dir)
-		}
+	r.sink.spool(k.dir)
+	if r.dead != nil {
+		r.dead.spool(r.outermost().options.State)
 	}
 	if err = k.read(ctx); err != nil {
 		return nil, errors.Join(err, k.lock.Release())
@@ -177,6 +176,9 @@ func (k *keeper) compare(ctx context.Context) error {
 
 // outputs says whether what the earlier run wrote is still there.
 func (k *keeper) outputs(ctx context.Context) error {
+	if k.previous.Finished && k.run.behind != nil { // others have gone on with them
+		return nil
+	}
 	for _, n := range []*sinkNode{k.run.sink, k.run.dead} {
 		if n == nil {
 			continue
@@ -196,7 +198,7 @@ func (k *keeper) outputs(ctx context.Context) error {
 
 // nothingToDo reports whether the run is finished and nothing has come to it since.
 func (k *keeper) nothingToDo() bool {
-	return k.resumed && k.previous.Finished && k.change == pipeline.Same && !k.begins
+	return k != nil && k.resumed && k.previous.Finished && k.change == pipeline.Same && !k.begins
 }
 
 // begin makes the folder ready and then the sinks, before the first row is passed on.
@@ -228,7 +230,7 @@ func (k *keeper) startAnew(ctx context.Context) error {
 			return k.withoutState(err)
 		}
 	}
-	err := state.Clear(k.fs, k.dir)
+	err := errors.Join(state.Clear(k.fs, k.dir), k.clearParts())
 	if sub := filepath.Join(k.dir, retryFolder); err == nil && k.run.options.Fresh {
 		if err = state.Clear(k.fs, sub); errors.Is(err, fs.ErrNotExist) {
 			err = nil

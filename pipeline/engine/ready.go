@@ -9,6 +9,15 @@ import (
 
 // ready readies what is written to, before the first row is passed on.
 func (r *run) ready(ctx context.Context) error {
+	if r.behind != nil { // that its output can be written shows before anything is paid
+		if err := r.behind.ready(ctx); err != nil {
+			return err
+		}
+	}
+	if r.opened {
+		return nil
+	}
+	r.opened = true
 	if r.keeper != nil {
 		return r.keeper.begin(ctx)
 	}
@@ -48,6 +57,14 @@ func (r *run) rewindSinks(ctx context.Context, sink, dead sinkMark) error {
 	if err := r.sink.start(ctx); err != nil {
 		return fmt.Errorf("sink: %w", err)
 	}
+	if r.before != nil { // the part before has it until it ends
+		return nil
+	}
+	return r.rewindDead(ctx, dead)
+}
+
+// rewindDead cuts the sink for dead letters back to where it stood.
+func (r *run) rewindDead(ctx context.Context, dead sinkMark) error {
 	if r.dead == nil {
 		return nil
 	}
@@ -68,7 +85,7 @@ func (r *run) finishSinks() {
 		return
 	}
 	r.sink.finish()
-	if r.dead != nil {
+	if r.dead != nil && r.behind == nil {
 		r.dead.finish()
 	}
 }
@@ -111,6 +128,6 @@ func (r *run) openState() (err error) {
 
 // complete reports whether everything has ended, and nothing is left to read.
 func (r *run) complete() bool {
-	limited := r.options.Limit > 0 && r.tracker.passed() >= uint64(r.options.Limit)
+	limited := r.options.Limit > 0 && r.behind == nil && r.tracker.passed() >= uint64(r.options.Limit)
 	return r.failed() == nil && !r.cutShort() && (r.enough.Load() || !limited)
 }

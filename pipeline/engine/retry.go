@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -84,8 +85,10 @@ func (a *retrying) start(ctx context.Context, p pipeline.Pipeline) (*Execution, 
 	} else if err := r.Check(ctx, a.run.Sink.Position); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
-	source := &deadLetters{retry: a.retry, stages: map[string]int{"sink": len(p.Steps)}, enter: map[uint64]int{}}
+	source := &deadLetters{retry: a.retry, stages: map[string]int{}, enter: map[uint64]int{}}
 	p.Steps = nameSteps(p.Steps)
+	source.cut = onlyLast(&p)
+	source.stages["sink"] = len(p.Steps)
 	for i, s := range p.Steps {
 		if _, foreign := s.Stage.(*foreignStage); foreign {
 			return nil, errors.New("a record cannot pass by a go-streams operator, which it would have to")
@@ -99,7 +102,7 @@ func (a *retrying) start(ctx context.Context, p pipeline.Pipeline) (*Execution, 
 	if err != nil {
 		return nil, err
 	}
-	r.retried, r.atEnd = source, a.end
+	r.retried, r.atEnd, source.log = source, a.end, r.log
 	go r.main(ctx)
 	return &Execution{run: r}, nil
 }
@@ -190,6 +193,9 @@ func (c *Counts) add(more Counts) {
 type deadLetters struct {
 	retry  Retry
 	stages map[string]int
+	cut    map[string]bool // stages in front of one that puts rows together
+	log    *slog.Logger
+	warned sync.Once // of letters of such stages
 
 	mu    sync.Mutex
 	enter map[uint64]int // by row: the stage it enters; -1 if it stays a dead letter
@@ -255,6 +261,12 @@ func (d *deadLetters) record(row uint64, line []byte) (*pipeline.Record, error) 
 	stage, known := d.stages[l.Error.Stage]
 	if !known || len(l.Record) == 0 || d.retry.Class != "" && l.Error.Class != d.retry.Class {
 		stage = -1
+	}
+	if d.cut[l.Error.Stage] {
+		d.warned.Do(func() {
+			d.log.Warn("dead letters from in front of a stage that puts rows together stay as they are: what that made is in the output already; run the pipeline with --fresh to have them in it",
+				slog.String("stage", l.Error.Stage))
+		})
 	}
 	d.mu.Lock()
 	d.enter[row] = stage

@@ -37,6 +37,10 @@ type run struct {
 	idle     bool        // an earlier run did everything
 	// estimateFrom is how many rows were read by runs that have read another source.
 	estimateFrom int64
+	before       *run // collects the rows that this one reads; nil if they come from the source
+	behind       *run // reads what this one collects; nil if it delivers
+	opened       bool // what is written to is ready
+	noState      string
 	finished     chan struct{}
 	summary      Summary
 	limits       *policy.Limits
@@ -82,7 +86,9 @@ func (e *Execution) Stop() { e.run.softStop(true) }
 // Abort cancels what is in flight, and leaves it unfinished. What was written is
 // committed all the same. Abort returns at once, and may be called again.
 func (e *Execution) Abort() {
-	e.run.stopped.Store(true)
+	for r := e.run; r != nil; r = r.before {
+		r.stopped.Store(true)
+	}
 	e.run.abort()
 }
 
@@ -106,6 +112,25 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 			return nil, err
 		}
 	}
+	o.State = stateOf(p, o)
+	why := noState(p, o)
+	if why != "" && o.State != "" {
+		if o.Logger != nil {
+			o.Logger.Warn(why)
+		}
+		o.State = ""
+	}
+	r, err := newParts(ctx, p, o, lastCollector(p.Steps))
+	if err != nil {
+		return nil, err
+	}
+	r.noState = why
+	return r, nil
+}
+
+// newPart makes the run of a pipeline, or of a part of one; o.State is the folder of its
+// state, "" for none.
+func newPart(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	r := &run{pipeline: p, options: o, log: o.Logger, began: time.Now(), finished: make(chan struct{})}
 	if r.log == nil {
 		r.log = discard()
@@ -118,11 +143,6 @@ func newRun(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) {
 	}
 	r.pipeline.StopWhen.DeadLetters = cmp.Or(p.StopWhen.DeadLetters, 0.5)
 	r.pipeline.StopWhen.After = cmp.Or(p.StopWhen.After, 200)
-	r.options.State = stateOf(p, o)
-	if why := NoState(p); why != "" && r.options.State != "" {
-		r.log.Warn(why)
-		r.options.State = ""
-	}
 	if err := checkNew(p, r.options); err != nil {
 		return nil, err
 	}
@@ -166,83 +186,15 @@ func stateOf(p pipeline.Pipeline, o Options) string {
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// runsOrdered reports whether the first of these stages keeps the order: because
-// it is told to, or because a stage behind it depends on it.
-func runsOrdered(steps []pipeline.Step) bool {
-	if !steps[0].Unordered {
-		return true
-	}
-	for _, s := range steps {
-		if NeedsOrder(s.Stage) {
-			return true
-		}
-	}
-	return false
-}
-
-// NeedsOrder reports whether a stage's answer depends on the order of the records,
-// so that every stage in front of it runs ordered.
-func NeedsOrder(s pipeline.Stage) bool {
-	_, sequential := s.(pipeline.Sequential)
-	_, batcher := s.(pipeline.Batcher)
-	return sequential || batcher
-}
-
-// runnable refuses a stage that cannot be run as it is declared.
-func runnable(s pipeline.Step) error {
-	if s.Stage == nil {
-		return fmt.Errorf("stage %s is nil", s.Name)
-	}
-	if _, batcher := s.Stage.(pipeline.Batcher); batcher && s.When != nil {
-		return fmt.Errorf("stage %s works on batches, which cannot be had with When: put a filter in front of it", s.Name)
-	}
-	if _, knows := s.Stage.(pipeline.Deadliner); !knows && s.Deadlines != (pipeline.Deadlines{}) {
-		return fmt.Errorf("stage %s knows of no parts of an attempt, which Deadlines bound: set Timeout", s.Name)
-	}
-	if foreign, ok := s.Stage.(*foreignStage); ok {
-		return foreign.runnable(s)
-	}
-	return hedgeable(s)
-}
-
-// hedgeable refuses to hedge a stage whose requests cannot be made twice at once.
-func hedgeable(s pipeline.Step) error {
-	_, turner := s.Stage.(pipeline.Turner)
-	switch {
-	case !turner && s.Hedge != (pipeline.Hedge{}):
-		return fmt.Errorf("stage %s cannot be hedged: only one that asks a model can (pipeline.Turner)", s.Name)
-	case s.Hedge.AtMost < 0 || s.Hedge.AtMost > 1:
-		return fmt.Errorf("stage %s: Hedge.AtMost is %v; choose a share from 0%% to 100%%", s.Name, s.Hedge.AtMost)
-	default:
-		return nil
-	}
-}
-
-// nameSteps gives a name to every stage that has none.
-func nameSteps(steps []pipeline.Step) []pipeline.Step {
-	named := make([]pipeline.Step, len(steps))
-	for i, s := range steps {
-		if s.Name == "" {
-			s.Name = fmt.Sprintf("stage-%d", i+1)
-		}
-		named[i] = s
-	}
-	return named
-}
-
 // main runs the pipeline from probe to summary.
 func (r *run) main(parent context.Context) {
 	defer close(r.finished)
 	defer r.abort()
 	r.options.Watch.begin(r.fail)
 	defer r.options.Watch.end()
-	if err := r.openState(); err != nil {
-		r.failNow(&PreflightError{err})
-	} else if r.keeper != nil && r.keeper.nothingToDo() {
-		r.keeper.repeat()
-	} else if err := r.preflight(); err != nil {
-		r.failNow(&PreflightError{err})
-	} else {
+	if begun, err := r.begin(parent); err != nil {
+		r.failNow(err)
+	} else if begun {
 		r.stream()
 	}
 	r.finishSinks()
@@ -251,6 +203,7 @@ func (r *run) main(parent context.Context) {
 	if r.keeper != nil {
 		r.keeper.end()
 	}
+	r.discard()
 	r.tracker.teller.end()
 	if r.atEnd != nil {
 		if err := r.atEnd(); err != nil {
@@ -262,6 +215,27 @@ func (r *run) main(parent context.Context) {
 	}
 	r.summary = r.summarize()
 	r.end()
+}
+
+// begin makes everything ready, and reports whether there is something to stream.
+func (r *run) begin(parent context.Context) (stream bool, err error) {
+	if err := r.openState(); err != nil {
+		return false, &PreflightError{err}
+	}
+	if r.before != nil {
+		return r.collect(parent)
+	}
+	if r.keeper.nothingToDo() {
+		r.keeper.repeat()
+		return false, nil
+	}
+	if err := r.mayCollect(); err != nil {
+		return false, &PreflightError{err}
+	}
+	if err := r.preflight(); err != nil {
+		return false, &PreflightError{err}
+	}
+	return true, nil
 }
 
 // end leaves nothing behind that would go on, or change how the run has ended.
@@ -313,7 +287,7 @@ func (r *run) cutShort() bool {
 // release closes every component.
 func (r *run) release() {
 	r.sink.close()
-	if r.dead != nil {
+	if r.dead != nil && r.behind == nil { // else the next part goes on with it
 		r.dead.close()
 	}
 	components := []any{r.pipeline.Source}
@@ -348,6 +322,9 @@ func (r *run) softStop(asked bool) {
 		}
 		r.abortAfter(r.pipeline.DrainTimeout)
 	})
+	if r.before != nil {
+		r.before.softStop(asked)
+	}
 }
 
 // endReading ends the input at once, even where the source hangs.

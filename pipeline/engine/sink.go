@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"sync"
 	"time"
@@ -123,7 +124,7 @@ func (n *sinkNode) publish(at sinkMark) error {
 // spool gives the sink a folder within that of the run's state, if it wants one.
 func (n *sinkNode) spool(state string) {
 	if s, ok := n.sink.(pipeline.Spooler); ok {
-		s.Spool(filepath.Join(state, "spool", n.name))
+		s.Spool(filepath.Join(state, "spool", url.PathEscape(n.name)))
 	}
 }
 

@@ -8,8 +8,9 @@ import (
 )
 
 // Snapshot says how the run stands now.
-func (e *Execution) Snapshot() Snapshot {
-	r := e.run
+func (e *Execution) Snapshot() Snapshot { return e.run.snapshot() }
+
+func (r *run) snapshot() Snapshot {
 	s := Snapshot{Elapsed: time.Since(r.began), Counts: r.tracker.counts(), Draining: r.stopped.Load()}
 	s.Finished = r.tracker.arrived.Load() + s.Counts.Dropped + s.Counts.DroppedOnError + s.Counts.Absorbed + r.deadSoFar.Load()
 	s.EstimatedRows = r.estimate(s.Counts.Read)
@@ -18,6 +19,9 @@ func (e *Execution) Snapshot() Snapshot {
 		if w := n.waitingFor(); w != "" {
 			s.Waiting = w + " in " + n.step.Name
 		}
+	}
+	if r.before != nil {
+		return s.after(r.before.snapshot())
 	}
 	return s
 }
@@ -74,7 +78,7 @@ func (r *run) summarize() Summary {
 		Name: r.pipeline.Name, Elapsed: time.Since(r.began), Counts: r.tracker.counts(),
 		Reasons: r.reasons.list(), RepeatedKeys: r.source.keys.total.Load(), Stopped: r.stopped.Load(),
 		State: r.options.State, NothingToDo: r.idle, Delivery: DeliveryOf(r.pipeline.Sink),
-		Guarantees: guarantees(r.pipeline), NoState: NoState(r.pipeline),
+		Guarantees: guarantees(r.pipeline), NoState: r.noState,
 	}
 	if k := r.keeper; k != nil && k.resumed {
 		s.Resumed, s.DoneBefore, s.Replayed = true, k.previous.Counts.Read, k.replayed.Load()
@@ -90,6 +94,9 @@ func (r *run) summarize() Summary {
 	}
 	for _, n := range r.stages {
 		s.Stages = append(s.Stages, n.summary())
+	}
+	if r.before != nil {
+		return s.after(r.before.summary)
 	}
 	return s
 }

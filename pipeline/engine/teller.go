@@ -222,6 +222,9 @@ func (t *tracker) settleReceipt(l *leaf) {
 	}
 	delete(t.receipts, l.receipt)
 	n := notice{l.receipt.tell, pipeline.Settlement{Ending: l.worst.ending()}}
+	if t.collects && n.Ending == pipeline.Delivered {
+		n.Ending = pipeline.Absorbed
+	}
 	if l.worst == wasDroppedOnError || l.worst == wasDeadLettered {
 		n.Err = l.receipt.err
 	}

@@ -60,6 +60,7 @@ type tracker struct {
 	openRows     int64 // rows with leaves that have not ended
 	rows         *rows // nil if the run keeps no state
 
+	collects  bool // what is delivered goes into other rows
 	teller    *teller
 	receipts  map[*receipt]struct{} // of rows that have not ended
 	uncovered []notice              // of rows that have, and no checkpoint says so

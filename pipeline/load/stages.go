@@ -177,6 +177,10 @@ func (l *loader) checkSense(step pipeline.Step, c captured) {
 		n := c.n.get("when")
 		l.at(n.place, join(c.path, "when"), "%s takes every record, as those that pass by would tear its batches apart; put a filter in front of it", step.Component)
 	}
+	if _, collects := step.Stage.(pipeline.Collector); collects && step.When != nil {
+		n := c.n.get("when")
+		l.at(n.place, join(c.path, "when"), "%s takes every record, as what passes by could not go on before the others; put a filter in front of it", step.Component)
+	}
 	if _, ok := step.Stage.(pipeline.Deadliner); !ok && step.Deadlines != (pipeline.Deadlines{}) {
 		n := c.n.get("timeout")
 		l.at(n.place, join(c.path, "timeout"), "%s knows of no parts of an attempt; give one duration, like timeout: 30s", step.Component)
