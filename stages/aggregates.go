@@ -21,7 +21,8 @@ type Aggregates struct {
 	By []string `yaml:"by"`
 	// Count is the field that says how many records there are. Defaults to none.
 	Count string `yaml:"count"`
-	// Sum is exact, whatever the order: 0.1 + 0.2 is 0.3, and integers may have any size.
+	// Sum is exact, whatever the order: of fields with 0.1 and 0.2 it is 0.3, and integers may
+	// have any size. (What an expression multiplies is a float64 before it is added.)
 	// Records whose value is null or missing are left out, here and for mean, min and max; of
 	// no value at all the result is null. Any other value that is no number makes the record
 	// a dead letter. Defaults to none.

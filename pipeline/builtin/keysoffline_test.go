@@ -93,10 +93,28 @@ func stageKeyCases() []keyCase {
 		yaml:   counting + "stages: [{scripted: {}, parallelism: 1}, {group: {size: 3}}]",
 		script: func(*call) error { time.Sleep(time.Second); return nil },
 	}
+	every := keyCase{
+		key: "stage window: every", values: []string{"0s", "500ms"},
+		yaml:   counting + "stages: [{scripted: {}, parallelism: 1}, {window: {rows: 3, count: n}}]",
+		script: wait.script,
+	}
 	limit := stage("limit: count", ab, "count: 1", "1", "2")
 	limit.see = []aspect{output} // how much was read until then is chance
 	const texts = `{text: "Ähm. Ein Satz, so so. Überübrig."}`
-	return []keyCase{
+	of := []keyCase{wait, every}
+	for _, name := range []string{"reduce", "window"} { // each says the same of records
+		of = append(of,
+			stage(name+": by", ab, "count: n", "[]", "[a]", "[a, b]"),
+			stage(name+": count", ab, "sum: {x: a}", "", "n", "m"),
+			stage(name+": at_most", ab, "list: {x: b}", "1000", "1"),
+		)
+		for _, key := range []string{"sum", "mean", "min", "max", "first", "last", "list"} {
+			of = append(of, stage(name+": "+key, ab, "count: n", "{x: a}", "{x: b + 1}", "{y: a}"))
+		}
+	}
+	return append(of, []keyCase{
+		stage("window: rows", ab, "count: n", "1000", "2"),
+		stage("window: as", ab, "count: n, by: [a]", "groups", "x"),
 		stage("exec: command", ab, "command: [cat]", "[cat]", "[sed, -u, s/1/7/]"),
 		execKey("dir", shell("pwd"), ".", "DIR/in"),
 		execKey("env", shell("echo $VALUE"), "{VALUE: a}", "{VALUE: b}"),
@@ -108,7 +126,6 @@ func stageKeyCases() []keyCase {
 		full("when_full", ", memory: 1KiB", "forget", "stop"),
 		stage("filter: where", ab, "where: 'true'", "a > 1", "b > 1"),
 		stage("group: size", ab, "", "10", "2"),
-		wait,
 		stage("group: as", ab, "", "items", "rows"),
 		limit,
 		lookupKey("file", "a.csv", "", "DIR/a.csv", "DIR/b.csv"),
@@ -137,7 +154,7 @@ func stageKeyCases() []keyCase {
 		stage("split: chunk.unit", texts, "field: text, chunk: {size: 8}", "chars", "bytes"),
 		stage("ungroup: field", "{a: [{n: 1}], b: [{n: 2}]}", "", "a", "b"),
 		stage("ungroup: zip", "{items: [{n: 1}], b: [2]}", "", "", "{b: x}", "{b: y}"),
-	}
+	}...)
 }
 
 // lookupKey is about a key of the stage lookup.
