@@ -60,7 +60,8 @@ func house(path string) (name string, floor int) {
 	if path == "internal/fsys" || path == "internal/retryafter" { // they know nobody
 		return path, 0
 	}
-	if path == "internal/rowfile" || path == "internal/grouped" { // they join others with files, for the components
+	switch path {
+	case "internal/rowfile", "internal/grouped", "internal/parquetbuild": // they join others with files, for the components
 		return path, 2
 	}
 	switch top {

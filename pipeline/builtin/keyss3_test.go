@@ -106,6 +106,12 @@ func bucketKeyCases() []keyCase {
 	}...)
 }
 
+// on has other rows be written, of which some are dead letters.
+func (c keyCase) on(rows string) keyCase {
+	c.yaml = strings.Replace(c.yaml, "[{a: 1, b: x}, {a: 2, b: y}]", rows, 1) + "\ndead_letter: {file: {path: DIR/dead.jsonl}}"
+	return c
+}
+
 // bucketSinkKeyCases are about the keys of the sink s3.
 func bucketSinkKeyCases() []keyCase {
 	into := func(key, config string, values ...string) keyCase {
@@ -128,7 +134,11 @@ func bucketSinkKeyCases() []keyCase {
 	return []keyCase{
 		into("bucket", "", "rows", "nobodys"),
 		into("prefix", "", "", "out", "out/deep"),
-		into("format", "", "jsonl", "csv", "tsv"),
+		into("format", "", "jsonl", "csv", "tsv", "parquet"),
+		into("schema", ", format: parquet", "", "{a: int8, b: string}", "{b: string, a: double}"),
+		into("infer_rows", ", format: parquet", "1", "2").on("[{a: 1}, {a: x}]"),
+		into("row_group.rows", ", format: parquet", "1", "2"),
+		into("row_group.bytes", ", format: parquet", "1", "64MiB"),
 		into("compression", "", "gzip", "none", "zstd"),
 		into("part.rows", "", "0", "1"),
 		into("part.bytes", ", part: {rows: 1000}", "256MiB", "1"),

@@ -1,18 +1,16 @@
 package parquet
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
-	"github.com/rowmill/rowmill/internal/codec"
 	"github.com/rowmill/rowmill/internal/fsys"
+	"github.com/rowmill/rowmill/internal/parquetbuild"
 	"github.com/rowmill/rowmill/internal/parquetfile"
 	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
@@ -117,68 +115,25 @@ func (s *Sink) failed(err error) error {
 }
 
 // build writes the committed rows into a file.
-func (s *Sink) build(path string, schema *parquetfile.Schema) (err error) {
+func (s *Sink) build(path string, schema *parquetfile.Schema) error {
 	about, err := json.Marshal(origin{Schema: schema.Root().AppendJSON(nil), Commits: s.commits})
 	if err != nil {
 		return err
 	}
-	file, err := os.Create(path)
+	rows, err := s.waiting(s.committed())
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	buffer := bufio.NewWriterSize(file, 1<<20)
-	w, err := parquetfile.NewWriter(buffer, schema, parquetfile.WriteOptions{
+	return rows.Build(path, schema, parquetfile.WriteOptions{
 		Compression: s.config.Compression, GroupRows: s.config.RowGroup.Rows, GroupBytes: int64(s.config.RowGroup.Bytes),
 		Metadata: map[string]string{originKey: string(about)},
 	})
-	if err != nil {
-		return err
-	}
-	if err := s.each(s.committed(), w.Write); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	if err := buffer.Flush(); err != nil {
-		return err
-	}
-	return file.Sync()
 }
 
-// errEnough ends each.
-var errEnough = errors.New("enough")
-
-// each calls use for each of the rows that are there at a mark.
-func (s *Sink) each(at mark, use func(*pipeline.Record) error) error {
+// waiting are the rows that are there at a mark.
+func (s *Sink) waiting(at mark) (parquetbuild.Rows, error) {
 	m, err := rowfile.ParseMark(pipeline.Position(at.File))
-	if err != nil || at.Rows == 0 {
-		return err
-	}
-	file, err := os.Open(s.rows.Path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Close() }() // nothing was written
-	stream := codec.Decompress(io.NewSectionReader(file, 0, m.Size), s.rows.Path, codec.Zstd)
-	defer func() { _ = stream.Close() }()
-	rows, err := codec.NewReader(codec.Input{Path: s.rows.Path, Stream: stream}, codec.ReadOptions{Format: codec.JSONL, MaxRecord: 1 << 40})
-	if err != nil {
-		return err
-	}
-	for n := int64(0); n < at.Rows; n++ {
-		r, err := rows.Read()
-		if err != nil {
-			return fmt.Errorf("%s: row %d of %d: %w", s.rows.Path, n+1, at.Rows, err)
-		}
-		if err := use(r); errors.Is(err, errEnough) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("row %d: %w", n+1, err)
-		}
-	}
-	return nil
+	return parquetbuild.Rows{Path: s.rows.Path, Size: m.Size, N: at.Rows}, err
 }
 
 // schemaOf returns the columns as they are known after the rows at a mark.
@@ -193,10 +148,14 @@ func (s *Sink) schemaOf(at mark) (*parquetfile.Schema, error) {
 		}
 	}
 	schema := parquetfile.Inferred(s.shape, begin)
+	rows, err := s.waiting(at)
+	if err != nil {
+		return nil, err
+	}
 	n := 0
-	err := s.each(at, func(r *pipeline.Record) error {
+	err = rows.Each(func(r *pipeline.Record) error {
 		if n++; n > s.config.InferRows {
-			return errEnough
+			return parquetbuild.ErrEnough
 		}
 		return schema.Fit(r)
 	})

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/parquetbuild"
 	"github.com/rowmill/rowmill/internal/parquetfile"
 	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
@@ -139,24 +140,7 @@ func (s *Sink) validate(problems *pipeline.Problems) {
 		problems.Addf("row_group", "a row group cannot be smaller than nothing")
 	}
 	if !c.Schema.IsNull() {
-		s.validateSchema(problems)
-	}
-}
-
-func (s *Sink) validateSchema(problems *pipeline.Problems) {
-	var err error
-	var wrong pipeline.Problems
-	if s.given, err = parquetfile.ParseSchema(s.config.Schema); errors.As(err, &wrong) {
-		for _, p := range wrong {
-			p.Key = strings.TrimSuffix("schema."+p.Key, ".")
-			*problems = append(*problems, p)
-		}
-		return
-	}
-	for _, name := range s.shape.Names() {
-		if !slices.ContainsFunc(s.given.Fields, func(f parquetfile.Field) bool { return f.Name == name }) {
-			problems.Addf("schema", "lacks %q, a field of the records; add it, or leave the field out with the stage map: {drop: [%s]}", name, name)
-		}
+		s.given = parquetbuild.ParseSchema(c.Schema, s.shape, problems)
 	}
 }
 

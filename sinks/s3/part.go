@@ -27,6 +27,9 @@ func namesOf(c Config) names {
 	if c.format() == codec.Lines {
 		n.extension = ".txt"
 	}
+	if c.parquet() {
+		return n // compressed by page
+	}
 	switch c.compression() {
 	case codec.Gzip:
 		n.extension += ".gz"
@@ -61,6 +64,8 @@ func (n names) contentType() string {
 		return "application/zstd"
 	case strings.HasSuffix(n.extension, ".csv"):
 		return "text/csv"
+	case strings.HasSuffix(n.extension, ".parquet"):
+		return "application/vnd.apache.parquet"
 	case strings.HasSuffix(n.extension, ".jsonl"):
 		return "application/x-ndjson"
 	default:
@@ -78,7 +83,7 @@ type openPart struct {
 }
 
 // newPart is the one place in which it is decided how a part is built: as a file of rows,
-// that can be cut back to a commit.
+// that can be cut back to a commit. Parquet is made of them in the end.
 func (s *Sink) newPart(number int) (*openPart, error) {
 	o := s.write
 	if s.columns != nil {
@@ -89,6 +94,10 @@ func (s *Sink) newPart(number int) (*openPart, error) {
 		return nil, pipeline.Fatal("output", err)
 	}
 	out := &rowfile.Output{Path: s.spool.path(s.names.part(number)), Compression: s.config.compression()}
+	if s.table != nil {
+		out = &rowfile.Output{Path: s.spool.rowsOf(s.names.part(number)), Compression: codec.Zstd}
+		encoder = fitting{encoder, s.table}
+	}
 	return &openPart{number: number, out: out, encoder: encoder, begun: time.Now()}, nil
 }
 
@@ -124,7 +133,12 @@ func (s *Sink) seal() error {
 	if err := p.out.End(); err != nil {
 		return err
 	}
-	size, sum, err := sumOf(p.out.Path)
+	if s.table != nil {
+		if err := s.build(p); err != nil {
+			return err
+		}
+	}
+	size, sum, err := sumOf(s.spool.path(s.names.part(p.number)))
 	if err != nil {
 		return spoolError(err)
 	}
@@ -149,6 +163,8 @@ type mark struct {
 	File pipeline.Position `json:"file,omitempty"`
 	// Columns are those of csv and tsv.
 	Columns []string `json:"columns,omitempty"`
+	// Schema are those of parquet, where they were found out.
+	Schema json.RawMessage `json:"schema,omitempty"`
 	// Ended says that no row is missing.
 	Ended bool `json:"ended,omitempty"`
 }
@@ -156,6 +172,9 @@ type mark struct {
 // position commits the files of the spool and says where they stand.
 func (s *Sink) position() (pipeline.Position, error) {
 	m := mark{Parts: len(s.spool.parts), Chain: s.spool.chain, Columns: s.columns, Ended: s.ended}
+	if s.table != nil {
+		m.Schema = s.table.sealed
+	}
 	if s.open != nil {
 		at, err := s.open.out.Commit()
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/rowmill/rowmill/internal/bucket"
@@ -46,6 +47,9 @@ func (s *Sink) clear(ctx context.Context) error {
 	}
 	s.open, s.waiting, s.columns, s.ended = nil, nil, nil, false
 	s.count()
+	if s.table != nil {
+		s.table.begin()
+	}
 	return s.spool.clear()
 }
 
@@ -182,10 +186,23 @@ func (s *Sink) Rewind(ctx context.Context, to pipeline.Position) error {
 		keep = append(keep, baseOf(p.Key))
 	}
 	if l.Rows > 0 {
-		keep = append(keep, baseOf(s.names.part(l.Parts+1)))
+		p, err := s.newPart(l.Parts + 1)
+		if err != nil {
+			return err
+		}
+		keep = append(keep, filepath.Base(p.out.Path))
 	}
 	if err := s.spool.removeBut(func(name string) bool { return slices.Contains(keep, name) }); err != nil {
 		return spoolError(err)
+	}
+	if s.table != nil {
+		rows, err := s.rowsAt(l.mark)
+		if err != nil {
+			return spoolError(err)
+		}
+		if err := s.table.restore(l.mark, rows); err != nil {
+			return err
+		}
 	}
 	if l.Rows == 0 {
 		return nil
@@ -251,7 +268,7 @@ func (s *Sink) uploadPart(ctx context.Context, p Part) error {
 	if err := s.spool.noteUploaded(uploaded{p.Number, etag}); err != nil {
 		return err
 	}
-	return spoolError(os.Remove(path))
+	return s.spool.removePart(p.Key)
 }
 
 // left says where rows are that could not be uploaded.

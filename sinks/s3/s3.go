@@ -3,6 +3,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/rowmill/rowmill/internal/bucket"
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/parquetfile"
 	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -50,10 +52,12 @@ type Config struct {
 	// itself.
 	Prefix string `yaml:"prefix"`
 	// How rows stand in the parts: jsonl, csv and tsv (with a header in each part), lines (one
-	// field as plain text, a line each). Defaults to jsonl.
-	Format codec.Format `yaml:"format" rowmill:"oneof=jsonl|csv|tsv|lines"`
-	// How the parts are compressed: none, gzip, zstd. Defaults to gzip.
-	Compression codec.Compression `yaml:"compression" rowmill:"oneof=none|gzip|zstd"`
+	// field as plain text, a line each), parquet (each part is a Parquet file, all with the
+	// same columns). Defaults to jsonl.
+	Format codec.Format `yaml:"format" rowmill:"oneof=jsonl|csv|tsv|lines|parquet"`
+	// How the parts are compressed: none, gzip, zstd; the pages of parquet also with snappy,
+	// brotli or lz4. Defaults to gzip, and to zstd for parquet.
+	Compression codec.Compression `yaml:"compression" rowmill:"oneof=none|gzip|zstd|snappy|brotli|lz4"`
 	// When a part is full. Until then it grows in the folder of the run's state, where a kill
 	// does not harm it; full, it goes up whole, so that nobody reads half of one.
 	Part PartConfig `yaml:"part" rowmill:"tuning"`
@@ -67,6 +71,16 @@ type Config struct {
 	Delimiter string `yaml:"delimiter"`
 	// The field that lines writes. Defaults to text.
 	Field string `yaml:"field"`
+	// The columns of parquet and their types, as in the sink parquet: `{id: int64, tags: [string]}`.
+	// A row with a value that its column does not hold exactly, or with a field that is no
+	// column, becomes a dead letter. Defaults to what fits the first rows.
+	Schema pipeline.Value `yaml:"schema"`
+	// How many rows decide on the columns of parquet where no schema is given; those of the
+	// first part, if that has fewer. Each of them fits. Defaults to 1000.
+	InferRows int `yaml:"infer_rows" rowmill:"min=1"`
+	// When a row group of parquet ends: what readers read at once, and what is held in memory
+	// while a part is made.
+	RowGroup RowGroup `yaml:"row_group"`
 	// The address of a server other than Amazon's, like http://127.0.0.1:9000. Defaults to
 	// AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, else to Amazon's.
 	Endpoint string `yaml:"endpoint" rowmill:"tuning"`
@@ -86,26 +100,39 @@ type Config struct {
 type PartConfig struct {
 	// So many rows. 0 sets no limit. Defaults to 0.
 	Rows int64 `yaml:"rows" rowmill:"tuning,min=0"`
-	// So many bytes as they are stored, and a little more. 0 sets no limit. Defaults to 256MiB.
+	// So many bytes as they are stored, and a little more; of parquet as they wait in the folder
+	// of the run's state, as JSON lines with zstd. 0 sets no limit. Defaults to 256MiB.
 	Bytes pipeline.Size `yaml:"bytes" rowmill:"tuning,min=0"`
 	// So long after its first row; it is looked at whenever rows are committed (`flush.every`).
 	// 0 sets no limit. Defaults to 0.
 	Every pipeline.Duration `yaml:"every" rowmill:"tuning,min=0s"`
 }
 
+// RowGroup says when a row group ends.
+type RowGroup struct {
+	// After that many rows. Defaults to 1000000.
+	Rows int64 `yaml:"rows" rowmill:"tuning,min=1"`
+	// After that many bytes of values, before they are compressed. Defaults to 64MiB.
+	Bytes pipeline.Size `yaml:"bytes" rowmill:"tuning,min=1"`
+}
+
 // Default returns a config with every default in its place.
 func Default() Config {
-	return Config{Format: codec.JSONL, Compression: codec.Gzip, Part: PartConfig{Bytes: 256 << 20}}
+	return Config{
+		Format: codec.JSONL, Part: PartConfig{Bytes: 256 << 20}, InferRows: 1000,
+		RowGroup: RowGroup{Rows: parquetfile.DefaultGroupRows, Bytes: parquetfile.DefaultGroupBytes},
+	}
 }
 
 // Validate reports all that is wrong with the configuration by itself.
 func (c Config) Validate() error {
 	var problems pipeline.Problems
-	c.validate(&problems)
+	c.validate(pipeline.Shape{}, &problems)
 	return problems.Err()
 }
 
-func (c Config) validate(problems *pipeline.Problems) {
+// validate returns the columns of parquet that are given; nil for none.
+func (c Config) validate(shape pipeline.Shape, problems *pipeline.Problems) *parquetfile.Type {
 	c.place().Validate(problems)
 	c.writing().Validate(problems)
 	if strings.HasPrefix(c.Prefix, "s3://") {
@@ -114,6 +141,7 @@ func (c Config) validate(problems *pipeline.Problems) {
 	if c.Part.Rows < 0 || c.Part.Bytes < 0 || c.Part.Every < 0 {
 		problems.Addf("part", "must not be below 0")
 	}
+	return c.validateParquet(shape, problems)
 }
 
 func (c Config) place() bucket.Config {
@@ -148,6 +176,7 @@ type Sink struct {
 	env    pipeline.Env
 	write  codec.WriteOptions
 	names  names
+	table  *table // of parquet; nil for other formats
 
 	spool   spool
 	open    *openPart // nil between two parts
@@ -178,7 +207,7 @@ var (
 // New returns the sink. It asks nobody yet. The error is [pipeline.Problems].
 func New(c Config, env pipeline.Env) (*Sink, error) {
 	var problems pipeline.Problems
-	c.validate(&problems)
+	given := c.validate(env.Shape, &problems)
 	c.writing().CheckShape(env.Shape, &problems)
 	if err := problems.Err(); err != nil {
 		return nil, err
@@ -186,6 +215,11 @@ func New(c Config, env pipeline.Env) (*Sink, error) {
 	s := &Sink{config: c, bucket: bucket.Open(c.place(), env), env: env, names: namesOf(c)}
 	s.write = codec.WriteOptions{
 		Format: c.format(), Path: s.names.part(1), Columns: c.Columns, Shape: env.Shape, Delimiter: c.Delimiter, Field: c.Field,
+	}
+	if c.parquet() {
+		s.write = codec.WriteOptions{Format: codec.JSONL}
+		s.table = &table{given: given, inferRows: int64(cmp.Or(c.InferRows, Default().InferRows)), shape: env.Shape}
+		s.table.begin()
 	}
 	if _, err := codec.NewEncoder(s.write); err != nil {
 		problems.Addf("format", "%w", err)

@@ -23,13 +23,17 @@ import (
 
 	"github.com/rowmill/rowmill/internal/bucket/buckettest"
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sinks/s3"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	doomed.Main(runDoomed)
+	goleak.VerifyTestMain(m)
+}
 
 // sink makes a sink of a server, with parts below out/; attempts follow each other quickly.
 func sink(t testing.TB, server *buckettest.Server, change func(c *s3.Config)) *s3.Sink {
