@@ -16,8 +16,9 @@ var aggregatesCode string
 // name of the field and an expression over one record: sum: {cost: price * pieces}.
 type Aggregates struct {
 	// By are the fields whose values the records of a group have in common: texts, numbers
-	// (1 and 1.0 are the same), booleans and null. A record that lacks one is a dead letter.
-	// Defaults to none: all records are one group.
+	// (1 and 1.0 are the same), booleans and null. A record that lacks one is a dead letter. The
+	// groups come in the order of these values: null, booleans, numbers, texts. Defaults to
+	// none: all records are one group.
 	By []string `yaml:"by"`
 	// Count is the field that says how many records there are. Defaults to none.
 	Count string `yaml:"count"`

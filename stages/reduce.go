@@ -13,14 +13,14 @@ var reduceCode string
 
 // ReduceConfig is the configuration of the stage "reduce": of all records with the same
 // values it makes one row. The rows come once the input has ended, in the order of their
-// values: null, booleans, numbers, texts. What does not fit into memory (64 MiB of groups) is
+// values: null, booleans, numbers, texts. What does not fit into memory (32 MiB of groups) is
 // kept on disk until then: in the folder of the run's state, or a temporary one.
 type ReduceConfig struct {
 	Aggregates
 }
 
 // reduceMemory bounds the groups that are held in memory.
-const reduceMemory = 64 << 20
+const reduceMemory = 32 << 20
 
 // Validate checks that there is something to say of a group.
 func (c ReduceConfig) Validate() error {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/stages"
 )
 
 // What outlives a run in these tests: the rows, the paper that the sink writes on, and
@@ -191,6 +192,21 @@ func (twos) ProcessBatch(_ context.Context, batch []*pipeline.Record) []pipeline
 	return out
 }
 
+// regroup puts the records that were made of a row together again, or all of them.
+func regroup(all bool) pipeline.Stage {
+	c := stages.ReduceConfig{Aggregates: stages.Aggregates{
+		By: []string{"i"}, Count: "n", AtMost: 1000, List: pipeline.Pairs{{Key: "cs", Value: "c"}, {Key: "both", Value: "both"}},
+	}}
+	if all {
+		c.By, c.Max = nil, pipeline.Pairs{{Key: "i", Value: "i"}}
+	}
+	s, err := stages.NewReduce(c, pipeline.Env{})
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
 // One run after the other is cut short at a moment of chance, and goes on; in the end
 // every row is in the output once, and hardly any was paid for twice.
 func TestARunThatIsCutShortGoesOn(t *testing.T) {
@@ -199,7 +215,7 @@ func TestARunThatIsCutShortGoesOn(t *testing.T) {
 		w := &world{rows: rapid.IntRange(0, 60).Draw(t, "rows"), dir: tempDir(t)}
 		unordered := rapid.Bool().Draw(t, "unordered")
 		seeks := rapid.Bool().Draw(t, "seeks")
-		kinds := rapid.SliceOfN(rapid.SampledFrom([]string{"ask", "split", "pair", "ask2"}), 1, 4).Draw(t, "stages")
+		kinds := rapid.SliceOfN(rapid.SampledFrom([]string{"ask", "split", "pair", "ask2", "reduce", "ask", "reduce all"}), 1, 5).Draw(t, "stages")
 		failing := rapid.SampledFrom([]int64{0, 3, 7}).Draw(t, "failing")
 		parallelism := rapid.SampledFrom([]int{1, 2, 8}).Draw(t, "parallelism")
 		cuts := rapid.SliceOfN(rapid.IntRange(1, 40), 0, 5).Draw(t, "cuts")
@@ -240,6 +256,8 @@ func TestARunThatIsCutShortGoesOn(t *testing.T) {
 					step.Stage = splitter()
 				case "pair":
 					step.Stage = twos{}
+				case "reduce", "reduce all":
+					step.Stage = regroup(kind == "reduce all")
 				default:
 					step.Stage, step.Costs, step.Workload = w.asker(step.Name, fail, each), true, pipeline.Waits
 					step.Retry.Attempts = 1
@@ -257,13 +275,13 @@ func TestARunThatIsCutShortGoesOn(t *testing.T) {
 			if err != nil {
 				t.Fatalf("run %d: %v", run, err)
 			}
-			if lost := s.Counts.Read + s.Counts.Made - s.Counts.Merged - s.Counts.Delivered - s.Counts.Dropped - s.Counts.DeadLettered - s.Counts.Unfinished; lost != 0 {
+			if lost := s.Counts.Read + s.Counts.Made - s.Counts.Merged - s.Counts.Delivered - s.Counts.Dropped - s.Counts.DeadLettered - s.Counts.Absorbed - s.Counts.Unfinished; lost != 0 {
 				t.Fatalf("run %d: %d are lost: %+v", run, lost, s.Counts)
 			}
 			if run < len(cuts) && left.Load() <= 0 && asked {
 				repaid += int64(parallelism * len(kinds))
 				// what was not committed is lost with the run
-				if s.Counts.Unfinished > 0 || s.Counts.Read < int64(w.rows) {
+				if s.Counts.Unfinished > 0 || s.Counts.Read-s.Counts.Collected < int64(w.rows) {
 					w.paper.lines = append(w.paper.lines, "torn")
 				}
 				continue
@@ -289,6 +307,8 @@ func (w *world) check(t *rapid.T, kinds []string, failing int64, unordered bool,
 			step.Stage = splitter()
 		case "pair":
 			step.Stage = twos{}
+		case "reduce", "reduce all":
+			step.Stage = regroup(kind == "reduce all")
 		default:
 			step.Stage = other.asker(step.Name, func(i int64) error {
 				if failing > 0 && i%failing == 1 {
@@ -323,7 +343,7 @@ func (w *world) check(t *rapid.T, kinds []string, failing int64, unordered bool,
 	// row has not.
 	pair := slices.Index(kinds, "pair")
 	vague := paired || pair >= 0 && slices.Contains(kinds[:pair], "split") && slices.Contains(kinds[pair:], "split")
-	if s.Counts.Read != int64(w.rows) || !vague && s.Counts != want.Counts {
+	if s.Counts.Read-s.Counts.Collected != int64(w.rows) || !vague && s.Counts != want.Counts {
 		t.Fatalf("got %+v, want %+v", s.Counts, want.Counts)
 	}
 	if twice := w.calls() - other.calls(); twice > repaid {
