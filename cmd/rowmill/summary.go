@@ -44,7 +44,7 @@ func summaryText(s engine.Summary, verdict, sink string) string {
 	if len(s.Sinks) > 0 {
 		sink = "" // each has a line of its own
 	}
-	for _, line := range endings(s.Counts, printable(sink), s.DeadLetters) {
+	for _, line := range endings(s, printable(sink)) {
 		fmt.Fprintf(&b, "  %-16s %9s", line.name, humanize.Comma(line.count))
 		if line.note != "" {
 			b.WriteString("   " + line.note)
@@ -143,7 +143,8 @@ type ending struct {
 
 // endings are the lines of the summary; those that are 0 and need no saying are
 // left out.
-func endings(c engine.Counts, sink, deadLetters string) []ending {
+func endings(s engine.Summary, sink string) []ending {
+	c := s.Counts
 	to := ""
 	switch {
 	case toStdout(sink):
@@ -152,9 +153,12 @@ func endings(c engine.Counts, sink, deadLetters string) []ending {
 		to = "to " + sink
 	}
 	read, absorbed := "", "by go-streams operators"
-	if c.Collected > 0 {
+	switch {
+	case c.Collected > 0:
 		read = humanize.Comma(c.Collected) + " of them put together of others"
 		absorbed = "into those"
+	case len(s.Guarantees) == 0: // it ended before one was
+		absorbed = "to be put together"
 	}
 	lines := []ending{
 		{name: "read", count: c.Read, note: read},
@@ -163,7 +167,7 @@ func endings(c engine.Counts, sink, deadLetters string) []ending {
 		{name: "delivered", count: c.Delivered, note: to},
 		{name: "filtered", count: c.Dropped},
 		{name: "dropped on error", count: c.DroppedOnError},
-		{name: "dead letters", count: c.DeadLettered, note: in(deadLetters)},
+		{name: "dead letters", count: c.DeadLettered, note: in(s.DeadLetters)},
 		{name: "absorbed", count: c.Absorbed, note: absorbed},
 		{name: "unfinished", count: c.Unfinished},
 	}

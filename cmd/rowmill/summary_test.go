@@ -17,6 +17,7 @@ import (
 	"github.com/rowmill/rowmill/pipeline/policy"
 	"github.com/rowmill/rowmill/sinks"
 	"github.com/rowmill/rowmill/sources"
+	"github.com/rowmill/rowmill/stages"
 )
 
 func TestSummaryText(t *testing.T) {
@@ -234,5 +235,28 @@ func TestWherePromisesEnd(t *testing.T) {
 		if text := outline(p); !strings.Contains(text, want) {
 			t.Errorf("the outline lacks %q:\n%s", want, text)
 		}
+	}
+}
+
+// TestRowsThatArePutTogether: the summary says how many rows come of others, and validate
+// where they wait for each other.
+func TestRowsThatArePutTogether(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string]engine.Counts{
+		"read                    12   2 of them put together of others": {Read: 12, Collected: 2, Delivered: 2, Absorbed: 10},
+		"absorbed                10   into those":                       {Read: 12, Collected: 2, Delivered: 2, Absorbed: 10},
+		"absorbed                10   to be put together":               {Read: 10, Absorbed: 10},
+	} {
+		if text := summaryText(engine.Summary{Counts: c}, "finished", ""); !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+	reduce, err := stages.NewReduce(stages.ReduceConfig{Aggregates: stages.Aggregates{Count: "n", AtMost: 1}}, pipeline.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := pipeline.Pipeline{Source: sources.Slice([]struct{ N int }{{1}}), Steps: []pipeline.Step{{Stage: reduce, StepOptions: pipeline.StepOptions{Name: "counted"}}}, Sink: sinks.Discard{}}
+	if text := outline(p); !strings.Contains(text, "counted") || !strings.Contains(text, "puts all rows together before the next stage begins") {
+		t.Errorf("validate says\n%s", text)
 	}
 }

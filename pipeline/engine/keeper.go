@@ -295,6 +295,9 @@ func (k *keeper) goOn(ctx context.Context) error {
 		k.previous.Finished, k.previous.Journal = false, journal.Mark{}
 		return k.write(k.previous)
 	}
+	if k.run.before != nil && k.previous.Source.Next == 0 {
+		return nil // it is the part before that goes on
+	}
 	k.run.log.Info("going on with an earlier run", slog.Int64("rows done", k.previous.Counts.Read),
 		slog.Uint64("rows begun", k.previous.Source.open()))
 	return nil
