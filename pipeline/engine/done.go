@@ -38,7 +38,7 @@ type doneFile struct {
 // none, nor has one that was begun by a program which did not know of it.
 func (k *keeper) openDone(at *doneMark) error {
 	key := k.run.pipeline.Key
-	if key == "" || k.resumed && at == nil {
+	if key == "" || k.run.behind != nil || k.resumed && at == nil { // --new cannot be had with parts
 		return nil
 	}
 	f := &doneFile{key: key}

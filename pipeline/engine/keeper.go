@@ -440,7 +440,7 @@ func (k *keeper) install() {
 	r := k.run
 	_, seeks := r.pipeline.Source.(pipeline.Seeker)
 	r.tracker.rows = &rows{hashed: !seeks || k.identity == "", deadKept: r.dead != nil, old: k.old}
-	r.tracker.rows.noted = r.pipeline.Key != "" && (!k.resumed || k.previous.Done != nil)
+	r.tracker.rows.noted = r.pipeline.Key != "" && r.behind == nil && (!k.resumed || k.previous.Done != nil)
 	r.tracker.rows.enough = func() {
 		k.changes.Add(1)
 		notify(k.journalGrown)

@@ -103,19 +103,20 @@ func (r *run) collect(parent context.Context) (stream bool, err error) {
 		f.options.Fresh = true
 	}
 	f.main(parent)
-	switch err := f.failed(); {
-	case err != nil:
-		return false, err
-	case !f.complete() || r.ctx.Err() != nil:
-		return false, nil
-	case r.keeper.nothingToDo():
+	err = f.failed()
+	switch {
+	case err == nil && f.complete() && r.ctx.Err() == nil && !r.keeper.nothingToDo():
+		if err := r.takeOver(); err != nil {
+			return false, &PreflightError{err}
+		}
+		return true, nil
+	case err == nil && r.keeper.nothingToDo():
 		r.keeper.repeat()
-		return false, nil
 	}
-	if err := r.takeOver(); err != nil {
-		return false, &PreflightError{err}
+	if f.dead != nil { // nobody goes on with it
+		f.dead.close()
 	}
-	return true, nil
+	return false, err
 }
 
 // mayCollect refuses to put together anew what the part behind has read already.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -364,6 +365,49 @@ func TestRetryInParts(t *testing.T) {
 	}
 	if s, err := p.run(t, engine.Options{}); err == nil && !s.NothingToDo {
 		t.Errorf("after that: got %+v", s.Counts)
+	}
+}
+
+// closings counts how often it is closed, and how often it was begun.
+type closings struct {
+	*paperSink
+	begun, closed *atomic.Int64
+}
+
+func (c closings) Start(ctx context.Context, fresh bool) error {
+	c.begun.Add(1)
+	return c.paperSink.Start(ctx, fresh)
+}
+
+func (c closings) Close(ctx context.Context) error {
+	c.closed.Add(1)
+	return c.paperSink.Close(ctx)
+}
+
+// The sink for dead letters is begun once and closed once, however far the parts get.
+func TestTheSinkOfAllPartsIsClosed(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(i uint64) error{
+		"both parts": func(uint64) error { return nil },
+		"the first fails": func(i uint64) error {
+			if i < 9 {
+				return errors.New("a dead letter")
+			}
+			return pipeline.Fatal("broken", errors.New("it is broken"))
+		},
+	} {
+		p := newParted(t, 10)
+		p.stage = func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+			return []*pipeline.Record{r}, fail(r.Ref.Seq)
+		}
+		made := p.load(t)
+		dead := closings{&paperSink{paper: new(paper)}, new(atomic.Int64), new(atomic.Int64)}
+		made.DeadLetter = dead
+		made.StopWhen.Off = true
+		_, err := engine.Run(t.Context(), made, engine.Options{State: filepath.Join(p.dir, "state")})
+		if (err != nil) != (name != "both parts") || dead.begun.Load() != 1 || dead.closed.Load() != 1 {
+			t.Errorf("%s: begun %d times, closed %d times, %v; want once", name, dead.begun.Load(), dead.closed.Load(), err)
+		}
 	}
 }
 

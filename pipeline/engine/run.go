@@ -170,7 +170,6 @@ func newPart(ctx context.Context, p pipeline.Pipeline, o Options) (*run, error) 
 		r.dead = newSinkNode(r, "dead_letter", p.DeadLetter, pipeline.Flush{}, deadLettered)
 	}
 	r.source.out = r.firstQueue()
-	context.AfterFunc(r.ctx, func() { r.softStop(false) })
 	return r, nil
 }
 
@@ -188,6 +187,7 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // main runs the pipeline from probe to summary.
 func (r *run) main(parent context.Context) {
+	context.AfterFunc(r.ctx, func() { r.softStop(false) })
 	defer close(r.finished)
 	defer r.abort()
 	r.options.Watch.begin(r.fail)
