@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"io"
+	"time"
 )
 
 // What a component may implement so that a run that was killed goes on where it was:
@@ -128,6 +129,14 @@ type SinkUse struct {
 	Delivered int64 `json:"delivered"`
 	// Delivery is what the sink promises.
 	Delivery Delivery `json:"delivery"`
+}
+
+// Timely is a sink that has something to end at a time, whether a record comes or not.
+type Timely interface {
+	Sink
+	// Due is when Commit is to be called, although nothing may have been taken since the
+	// last one; zero for no such time. It is asked for behind each Write and Commit.
+	Due() time.Time
 }
 
 // Publisher is a sink that shows what it wrote only when a checkpoint covers it.

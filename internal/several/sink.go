@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -96,6 +97,7 @@ var (
 	_ pipeline.Prober    = (*route)(nil)
 	_ pipeline.Spooler   = (*route)(nil)
 	_ pipeline.Finisher  = (*route)(nil)
+	_ pipeline.Timely    = (*route)(nil)
 )
 
 // Write gives the records to the branches. When one fails, and the batch comes again, the
@@ -198,7 +200,7 @@ func (b *branch) named(err error) error {
 // Commit commits all branches that have taken something since.
 func (s *route) Commit(ctx context.Context) (pipeline.Position, error) {
 	for _, b := range s.branches {
-		if b.taken == 0 {
+		if due := b.due(); b.taken == 0 && (due.IsZero() || time.Now().Before(due)) {
 			continue
 		}
 		at, err := b.Sink.Commit(ctx)
@@ -338,6 +340,24 @@ func (s *route) Check(ctx context.Context, to pipeline.Position) error {
 		}
 		return nil
 	})
+}
+
+// Due is the first time at which a branch has something to end.
+func (s *route) Due() (first time.Time) {
+	for _, b := range s.branches {
+		if due := b.due(); first.IsZero() || !due.IsZero() && due.Before(first) {
+			first = due
+		}
+	}
+	return first
+}
+
+// due is when the branch has something to end; zero for no such time.
+func (b *branch) due() time.Time {
+	if t, ok := b.Sink.(pipeline.Timely); ok && b.started {
+		return t.Due()
+	}
+	return time.Time{}
 }
 
 // Publish has the branches show what a checkpoint covers.

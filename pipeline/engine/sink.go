@@ -41,6 +41,7 @@ type sinkNode struct {
 
 	taken []member // written, not committed
 	due   time.Time
+	wake  time.Time // when the sink wants a commit, whatever was taken; zero for never
 }
 
 func newSinkNode(r *run, name string, sink pipeline.Sink, flush pipeline.Flush, how ending) *sinkNode {
@@ -131,10 +132,7 @@ func (n *sinkNode) spool(state string) {
 // finish has the sink end its output, in a run that is complete.
 func (n *sinkNode) finish() {
 	f, ok := n.sink.(pipeline.Finisher)
-	n.mu.Lock()
-	started := n.started
-	n.mu.Unlock()
-	if !ok || !started || n.broken {
+	if !ok || !n.hasStarted() || n.broken {
 		return
 	}
 	ctx, cancel := n.run.uncancelled()
@@ -172,26 +170,54 @@ func (n *sinkNode) work() {
 			// A little early, so that a record can be read within Every of its arrival.
 			n.due = time.Now().Add(n.flush.Every * 9 / 10)
 		}
-		late := !open || !n.due.IsZero() && !time.Now().Before(n.due)
+		late := !open || past(n.due) || past(n.wake)
 		size += sizeOf(batch[held:])
 		if late || len(batch) >= n.flush.Records || size >= queueBytes {
 			n.write(batch)
 			clear(batch)
 			batch, size = batch[:0], 0
 		}
-		if late || len(n.taken) >= commitRecords {
+		committed := late || len(n.taken) >= commitRecords
+		if committed {
 			n.commit()
 			n.due = time.Time{}
 		}
+		n.wakeUp(committed)
 	}
+}
+
+// past reports whether it is so late already; zero is never.
+func past(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
+
+// wakeUp notes when the sink wants a commit. One that wants it behind a commit at once does not
+// get another before it has taken something.
+func (n *sinkNode) wakeUp(committed bool) {
+	n.wake = time.Time{}
+	t, ok := n.sink.(pipeline.Timely)
+	if !ok || n.broken || !n.hasStarted() {
+		return
+	}
+	if n.wake = t.Due(); committed && past(n.wake) {
+		n.wake = time.Time{}
+	}
+}
+
+func (n *sinkNode) hasStarted() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.started
 }
 
 // timeout is when to look at the clock again; nil if nothing is held.
 func (n *sinkNode) timeout(timer *time.Timer, held int) <-chan time.Time {
-	if n.due.IsZero() {
+	next := n.due
+	if next.IsZero() || !n.wake.IsZero() && n.wake.Before(next) {
+		next = n.wake
+	}
+	if next.IsZero() {
 		return nil
 	}
-	timer.Reset(time.Until(n.due))
+	timer.Reset(time.Until(next))
 	return timer.C
 }
 
@@ -293,7 +319,7 @@ func (n *sinkNode) end(leaves []member, how ending) {
 
 // commit makes durable what was written; only then has it ended.
 func (n *sinkNode) commit() {
-	if len(n.taken) == 0 {
+	if len(n.taken) == 0 && !past(n.wake) {
 		return
 	}
 	ctx, cancel := n.run.uncancelled()

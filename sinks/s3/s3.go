@@ -103,8 +103,8 @@ type PartConfig struct {
 	// So many bytes as they are stored, and a little more; of parquet as they wait in the folder
 	// of the run's state, as JSON lines with zstd. 0 sets no limit. Defaults to 256MiB.
 	Bytes pipeline.Size `yaml:"bytes" rowmill:"tuning,min=0"`
-	// So long after its first row; it is looked at whenever rows are committed (`flush.every`).
-	// 0 sets no limit. Defaults to 0.
+	// So long after its first row, or after a run has gone on in it and another came, whether
+	// more come or not. 0 sets no limit. Defaults to 0.
 	Every pipeline.Duration `yaml:"every" rowmill:"tuning,min=0s"`
 }
 
@@ -200,6 +200,7 @@ var (
 	_ pipeline.Rewinder  = (*Sink)(nil)
 	_ pipeline.Deliverer = (*Sink)(nil)
 	_ pipeline.Publisher = (*Sink)(nil)
+	_ pipeline.Timely    = (*Sink)(nil)
 	_ pipeline.Spooler   = (*Sink)(nil)
 	_ pipeline.Finisher  = (*Sink)(nil)
 )
@@ -344,7 +345,7 @@ func (s *Sink) full() bool {
 // Commit makes durable what was written, in the spool; the position says where that stands. A
 // run that keeps no state has no checkpoint to wait for: full parts go up at once.
 func (s *Sink) Commit(ctx context.Context) (pipeline.Position, error) {
-	if every := time.Duration(s.config.Part.Every); s.open != nil && every > 0 && s.open.rows > 0 && time.Since(s.open.begun) >= every {
+	if due := s.Due(); !due.IsZero() && !time.Now().Before(due) {
 		if err := s.seal(); err != nil {
 			return "", err
 		}
@@ -361,6 +362,15 @@ func (s *Sink) Commit(ctx context.Context) (pipeline.Position, error) {
 		err = s.upload(ctx, len(s.spool.parts))
 	}
 	return at, err
+}
+
+// Due is when the part that is open is full by time.
+func (s *Sink) Due() time.Time {
+	every := time.Duration(s.config.Part.Every)
+	if s.open == nil || every <= 0 || s.open.rows == 0 {
+		return time.Time{}
+	}
+	return s.open.begun.Add(every)
 }
 
 // Finish seals the last part. The manifest is written when it is published.
