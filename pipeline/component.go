@@ -65,7 +65,10 @@ type Batcher interface {
 	// Batch says how many records make a batch (at least 1), and how long a begun
 	// batch waits for more of them (0: until the input ends).
 	Batch() (size int, wait time.Duration)
-	// ProcessBatch returns one outcome for each record, in their order.
+	// ProcessBatch returns one outcome for each record, in their order. Those that failed
+	// in a way after which another attempt may succeed are tried again by themselves, as a
+	// batch of their own, unless some of the batch were merged; see [Class]. What it made of
+	// records that it did not merge is journalled, if the stage costs.
 	ProcessBatch(ctx context.Context, batch []*Record) []Outcome
 }
 

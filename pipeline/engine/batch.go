@@ -1,13 +1,10 @@
 package engine
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/policy"
 )
 
 // gather takes records until there is a batch, the wait is over or the input ends.
@@ -58,8 +55,7 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 	for i, r := range admitted {
 		saved[i] = r.Snapshot()
 	}
-	outcomes, attempts := n.callBatch(admitted)
-	n.calls.Add(1)
+	outcomes, attempts := n.batchOutcomes(admitted, saved)
 	g := group{tracker: &n.run.tracker, seen: map[*pipeline.Record]struct{}{}}
 	for i, r := range admitted {
 		o, who := outcomes[i], identityOf(&saved[i])
@@ -72,7 +68,7 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 		}
 		switch {
 		case o.Err != nil: // what entered, and not r: another outcome may hold that
-			outs = n.failed(&saved[i], o.Err, attempts, outs)
+			outs = n.failed(&saved[i], o.Err, attempts[i], outs)
 		case o.Merged:
 			g.members = append(g.members, who.member())
 		default:
@@ -89,38 +85,6 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 func (n *stageNode) torn(batch []*pipeline.Record) bool {
 	return n.run.keeper != nil && n.wait == 0 && len(batch) < n.chunk && n.run.stopped.Load() &&
 		!n.run.source.ended.Load() && !n.run.enough.Load()
-}
-
-// callBatch returns an outcome for every record, whatever the stage does, and how
-// many attempts were made.
-func (n *stageNode) callBatch(batch []*pipeline.Record) (outcomes []pipeline.Outcome, attempts int) {
-	attempts = 1
-	work := func(ctx context.Context) error {
-		outcomes = n.batcher.ProcessBatch(ctx, batch)
-		return nil
-	}
-	var err error
-	if n.policy == nil {
-		err = n.run.safely(n.step.Name, func() error { return work(n.run.ctx) })
-	} else {
-		ctx, call := n.policy.Begin(n.run.ctx)
-		if n.turner {
-			err = n.run.safely(n.step.Name, func() error { return work(ctx) })
-		} else {
-			_, err = policy.Turn(ctx, policy.Ask{}, func(ctx context.Context, _ *policy.Attempt) (struct{}, error) { return struct{}{}, work(ctx) })
-		}
-		attempts = call.Attempts()
-	}
-	if err == nil && len(outcomes) != len(batch) {
-		err = fmt.Errorf("the stage returned %d outcomes for %d records", len(outcomes), len(batch))
-	}
-	if err != nil {
-		outcomes = make([]pipeline.Outcome, len(batch))
-		for i := range outcomes {
-			outcomes[i].Err = err
-		}
-	}
-	return outcomes, attempts
 }
 
 // group is the record that others of a batch are being merged into.

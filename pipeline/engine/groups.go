@@ -22,7 +22,7 @@ func (k *keeper) groupsOf(n *stageNode) *groups {
 	if n.batcher == nil || !n.ordered || n.wait == 0 {
 		return nil
 	}
-	return &groups{n.step.Name, k}
+	return &groups{n.step.Name + "/groups", k}
 }
 
 // keep notes that the records are put together.

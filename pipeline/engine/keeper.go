@@ -451,7 +451,7 @@ func (k *keeper) install() {
 	}
 	for _, n := range r.stages {
 		n.groups = k.groupsOf(n)
-		if n.step.Costs && n.batcher == nil {
+		if n.step.Costs {
 			n.answers = &answers{stage: n.step.Name, keeper: k}
 		}
 	}
