@@ -209,6 +209,15 @@ func (s *Source) Shape(pipeline.Shape) pipeline.Shape {
 // Progress returns how many rows are read, and how many there are; 0 if that is not known.
 func (s *Source) Progress() (done, total int64) { return s.done.Load(), s.total.Load() }
 
+// Guarantee says what a run that goes on owes to the query: without order_by its place
+// among the rows is only how many are in front of it.
+func (s *Source) Guarantee() string {
+	if len(s.config.OrderBy) > 0 {
+		return ""
+	}
+	return "a query without order_by: after a kill it is read from its start again, and must give the same rows in the same order"
+}
+
 // Records reads the rows: page by page with order_by, else in one go.
 func (s *Source) Records(ctx context.Context) iter.Seq2[*pipeline.Record, error] {
 	return func(yield func(*pipeline.Record, error) bool) {

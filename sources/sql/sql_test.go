@@ -284,6 +284,32 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+// TestWithoutOrderByItIsSaid: what a run that goes on needs of the query is in what
+// `validate` shows, and in the summary.
+func TestWithoutOrderByItIsSaid(t *testing.T) {
+	t.Parallel()
+	path := sqliteFile(t, people, `INSERT INTO people (id) VALUES (1), (2)`)
+	for name, c := range map[string]struct {
+		by   []string
+		want string
+	}{
+		"without": {nil, "source is a query without order_by: after a kill it is read from its start again"},
+		"with":    {[]string{"id"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id FROM people ORDER BY id", OrderBy: c.by}
+			_, s, err := run(t, t.TempDir(), config, 0)
+			if got := strings.Join(s.Guarantees, "\n"); err != nil || (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+			if got := engine.GuaranteeOf(newSource(t, config)); (got == "") != (c.want == "") {
+				t.Errorf("validate says %q", got)
+			}
+		})
+	}
+}
+
 // TestOver reads from a database that the program opened, which stays open.
 func TestOver(t *testing.T) {
 	t.Parallel()
