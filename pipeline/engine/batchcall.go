@@ -54,7 +54,8 @@ type batchCall struct {
 // call makes as many attempts as the policies allow. The next one is about those records
 // alone whose outcome may be another then.
 func (c *batchCall) call() {
-	n, number := c.node, 0
+	n := c.node
+	var number int
 	var err error
 	if n.policy == nil {
 		err = n.run.safely(n.step.Name, func() error { return c.attempt(n.run.ctx) })

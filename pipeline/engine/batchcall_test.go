@@ -93,7 +93,7 @@ func TestPartOfABatchIsTriedAgain(t *testing.T) {
 						if _, dirty := r.Lookup("seen"); dirty {
 							t.Error("the record is not as it came in")
 						}
-						if out[i] = c.outcome(call, int(number(r))); out[i].Err == nil && !out[i].Merged {
+						if out[i] = c.outcome(call, number(r)); out[i].Err == nil && !out[i].Merged {
 							out[i].Records = []*pipeline.Record{r}
 						}
 						r.Set("seen", pipeline.RawJSON("1"))

@@ -301,7 +301,7 @@ func (c doomedCase) run(t *testing.T, kills int) {
 			case len(missing) > 0:
 				point, nth = missing[random.IntN(len(missing))], 1
 			case killed == 0: // what is missing needs a run that goes on
-				after = time.Duration(20+random.IntN(100)) * time.Millisecond
+				point, nth = pointRenamed, 2+random.IntN(3)
 			}
 			if !c.process(t, dir, point, nth, after) {
 				break

@@ -190,13 +190,13 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%d: got %v, want an error: %v", fault, err, wanted)
 		}
 	}
+	a.set(nil)
 	if err := newSource(t, http.Config{URL: a.url + "/cursor", Rows: "item"}).Probe(t.Context()); err == nil {
 		t.Error("a wrong path is not found")
 	}
 	if err := newSource(t, http.Config{URL: "http://127.0.0.1:1"}).Probe(t.Context()); err == nil {
 		t.Error("it is not found that nobody is there")
 	}
-	a.set(nil)
 	before := len(a.asked())
 	s := newSource(t, http.Config{URL: a.url + "/link"})
 	if err := s.Probe(t.Context()); err != nil {
