@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -49,6 +50,7 @@ type batchCall struct {
 	open     []int // those that the next attempt is about
 	outcomes []pipeline.Outcome
 	attempts []int
+	failure  error // of the last attempt: why another one may be made
 }
 
 // call makes as many attempts as the policies allow. The next one is about those records
@@ -69,8 +71,9 @@ func (c *batchCall) call() {
 		}
 		number = call.Attempts()
 	}
+	own := c.failure != nil && errors.Is(err, c.failure) && n.final(err) // each of them has failed in its own way
 	for _, i := range c.open {
-		if c.attempts[i] = number; err != nil {
+		if c.attempts[i] = number; err != nil && !own {
 			c.outcomes[i] = pipeline.Outcome{Err: err}
 		}
 	}
@@ -78,6 +81,7 @@ func (c *batchCall) call() {
 
 // next is an attempt whose error is that of a record for which another may be made.
 func (c *batchCall) next(ctx context.Context) error {
+	c.failure = nil
 	if err := c.attempt(ctx); err != nil {
 		return err
 	}
@@ -88,8 +92,8 @@ func (c *batchCall) next(ctx context.Context) error {
 	for _, i := range c.open {
 		c.attempts[i]++
 	}
-	c.open = failed
-	return c.outcomes[failed[0]].Err
+	c.open, c.failure = failed, c.outcomes[failed[0]].Err
+	return c.failure
 }
 
 // attempt has the stage work once on the records that are open.

@@ -68,9 +68,9 @@ type tracker struct {
 
 // begin makes r a row of the run.
 func (t *tracker) begin(r *pipeline.Record) {
-	t.read.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.read.Add(1) // a checkpoint must not see it before the row is counted
 	t.openRows++
 	var l *leaf
 	if t.rows != nil {
