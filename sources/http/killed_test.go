@@ -74,7 +74,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 				from := goesOnAt(t, dir)
 				before := len(a.asked())
 				after := time.Duration(1150+random.IntN(400)) * time.Millisecond // checkpoints are taken each second
-				if sought == 0 { // the machine may have more to do
+				if sought == 0 {                                                 // the machine may have more to do
 					after += time.Duration(kills) * 500 * time.Millisecond
 				}
 				if kills >= mostKills && (sought > 0 || kills >= 5*mostKills) {
