@@ -187,6 +187,7 @@ type Source struct {
 	found []bucket.Object  // by Identify; nil if it was not called
 
 	done, total atomic.Int64                  // bytes, as they are stored
+	shown       atomic.Int64                  // what Progress has said: it never says less
 	reading     atomic.Pointer[bucket.Blocks] // of the object in Parquet that is being read; nil for none
 }
 
@@ -280,7 +281,7 @@ func (s *Source) count(rows *rowfile.Rows) (end func(size int64)) {
 	}
 	s.reading.Store(p.blocks)
 	return func(size int64) {
-		s.reading.Store(nil) // what is called meanwhile may see a little less for a moment
+		s.reading.Store(nil)
 		s.done.Add(size)
 	}
 }
@@ -320,6 +321,7 @@ func (s *Source) measure(objects []bucket.Object, skipped int) {
 		total += o.Size
 	}
 	s.done.Store(done)
+	s.shown.Store(done)
 	s.total.Store(total)
 }
 
@@ -330,7 +332,15 @@ func (s *Source) Progress() (done, total int64) {
 	if blocks := s.reading.Load(); blocks != nil {
 		done = min(done+blocks.BytesRead(), total)
 	}
-	return done, total
+	for { // from one object to the next it may seem to be less for a moment
+		shown := s.shown.Load()
+		if done <= shown {
+			return shown, total
+		}
+		if s.shown.CompareAndSwap(shown, done) {
+			return done, total
+		}
+	}
 }
 
 // Shape tells the fields where the format alone does: nothing is asked for it.
