@@ -18,7 +18,8 @@ type Source interface {
 	//     and the run fails with it.
 	//
 	// The engine sets each record's Ref. Records stops when the consumer does, and
-	// soon after ctx is done, then without an error of its own.
+	// soon after ctx is done, then without an error of its own. A run that ends waits
+	// a second for that, and then leaves the source behind as it is.
 	Records(ctx context.Context) iter.Seq2[*Record, error]
 }
 

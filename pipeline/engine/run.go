@@ -20,6 +20,9 @@ import (
 // they may have been paid for.
 const failGrace = time.Second
 
+// sourceGrace is how long a run that ends waits for a source to notice.
+const sourceGrace = time.Second
+
 // run is one run of a pipeline.
 type run struct {
 	pipeline pipeline.Pipeline
@@ -275,6 +278,20 @@ func (r *run) stream() {
 	if r.dead != nil {
 		r.dead.in.close()
 		<-r.dead.done
+	}
+	r.awaitSource()
+}
+
+// awaitSource lets the source notice that nothing more is wanted of it, so that what it
+// reads can be closed, and is its owner's again once the run has ended. One that hangs
+// is left behind.
+func (r *run) awaitSource() {
+	timer := time.NewTimer(sourceGrace)
+	defer timer.Stop()
+	select {
+	case <-r.source.done:
+	case <-timer.C:
+		r.log.Warn("the source has not noticed that its context is done; it is closed as it is")
 	}
 }
 
