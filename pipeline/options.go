@@ -31,10 +31,11 @@ type Pipeline struct {
 	// DeadLetter takes the records that failed for good; nil only counts them. What
 	// it gets are records of the form
 	//
-	//	{"record": …, "error": {stage, class, code, message, attempts, answer?},
-	//	 "source": {path, line, offset, key, ref}}
+	//	{"record": …, "error": {stage, class, code, message, attempts, answer?, sinks?},
+	//	 "source": {path, line, offset, key, child}}
 	//
-	// with "raw" in place of "record" where the row could not be read.
+	// with "raw" in place of "record" where the row could not be read. Of several sinks,
+	// "sinks" are those that have refused the record.
 	DeadLetter Sink
 	// DeadLetterName is where they go, for the summary.
 	DeadLetterName string

@@ -117,8 +117,27 @@ func DeliveryOf(s Sink) Delivery {
 type Router interface {
 	Sink
 	// Uses says how many records each has taken, in all runs that went on with each other.
+	// No two have the same name.
 	Uses() []SinkUse
+	// Restrict has the records for which only returns names go to the sinks that are
+	// called so, and to no other; nil leaves a record alone. It is called before the first
+	// Write, for records that the other sinks have taken before: see [Refusal].
+	Restrict(only func(*Record) []string)
 }
+
+// Refusal is why some sinks of a [Router] have refused a record that the others, to which
+// it went too, have taken. It stands in a [BatchError].
+type Refusal struct {
+	// Sinks are the names of those that have not taken it, as in [SinkUse].
+	Sinks []string
+	Err   error
+}
+
+// Error is that of the reason.
+func (r *Refusal) Error() string { return r.Err.Error() }
+
+// Unwrap returns the reason.
+func (r *Refusal) Unwrap() error { return r.Err }
 
 // SinkUse is one of several sinks.
 type SinkUse struct {

@@ -303,3 +303,35 @@ func TestSeveralSinksStartTogether(t *testing.T) {
 		t.Errorf("closed %d times, %v", other.closed, err)
 	}
 }
+
+// A record that is restricted goes where it is to, whatever it is for; First does not restrict.
+func TestRestricted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		of   func(...sinks.Branch) (pipeline.Sink, error)
+		want []int
+	}{"all": {sinks.All, []int{2, 2, 1}}, "first": {sinks.First, []int{1, 1, 1}}} {
+		rest, second, a := &stubborn{}, &stubborn{}, &stubborn{}
+		s, err := c.of(sinks.Branch{Name: "rest", Sink: rest}, sinks.Branch{Name: "x", Sink: second, When: has("x")}, sinks.Branch{Name: "x", Sink: a, When: has("a")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		several := s.(pipeline.Router)
+		if names := several.Uses(); names[1].Name != "x" || names[2].Name != "x (2)" {
+			t.Errorf("%s: they are called %v, and no two must be called the same", name, names)
+		}
+		batch := batchOf(t, `{"a":1}`, `{"b":1}`)
+		several.Restrict(func(r *pipeline.Record) []string {
+			if r == batch[0] {
+				return []string{"x"}
+			}
+			return nil
+		})
+		if err := s.Write(t.Context(), append(batch, batchOf(t, `{"a":2,"x":1}`)...)); err != nil {
+			t.Fatal(err)
+		}
+		if got := []int{len(rest.rows), len(second.rows), len(a.rows)}; !slices.Equal(got, c.want) {
+			t.Errorf("%s: they have %v rows, want %v", name, got, c.want)
+		}
+	}
+}

@@ -13,7 +13,8 @@ type Branch = several.Branch
 //
 // A record is delivered when every sink that it went to has committed it. One that a
 // sink refuses, or for which a When fails, is a dead letter that names the branch; the
-// sinks that had taken it keep it. What the sink promises is the weakest of what they do.
+// sinks that had taken it keep it, and a retry gives it to the others alone. What the sink
+// promises is the weakest of what they do.
 func All(branches ...Branch) (pipeline.Sink, error) { return several.All(branches...) }
 
 // First is a sink that gives each record to the first branch that it is for, and else to

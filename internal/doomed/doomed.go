@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -32,22 +33,67 @@ func Main(run func(dir string) error) {
 // after a while; 0 for never. A process that fails by itself fails the test.
 func Run(t *testing.T, dir string, after time.Duration) (killed bool) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), variable+"="+dir, "GORACE=atexit_sleep_ms=0")
-	var talk bytes.Buffer
-	cmd.Stderr = &talk
-	if err := cmd.Start(); err != nil {
+	p := start(t, dir)
+	if after > 0 {
+		defer time.AfterFunc(after, p.kill).Stop()
+	}
+	return p.wait(t)
+}
+
+// RunUntil is like Run, but the process is killed once due says so, which is asked every few
+// milliseconds.
+func RunUntil(t *testing.T, dir string, due func() bool) (killed bool) {
+	t.Helper()
+	p := start(t, dir)
+	ended := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-tick.C:
+			}
+			if due() {
+				p.kill()
+				return
+			}
+		}
+	})
+	defer asking.Wait()
+	defer close(ended)
+	return p.wait(t)
+}
+
+// process is one that may be killed.
+type process struct {
+	cmd  *exec.Cmd
+	talk bytes.Buffer
+}
+
+func start(t *testing.T, dir string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0])}
+	p.cmd.Env = append(os.Environ(), variable+"="+dir, "GORACE=atexit_sleep_ms=0")
+	p.cmd.Stderr = &p.talk
+	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if after > 0 {
-		defer time.AfterFunc(after, func() { _ = cmd.Process.Kill() }).Stop()
-	}
-	err := cmd.Wait()
+	return p
+}
+
+func (p *process) kill() { _ = p.cmd.Process.Kill() }
+
+func (p *process) wait(t *testing.T) (killed bool) {
+	t.Helper()
+	err := p.cmd.Wait()
 	if err == nil {
 		return false
 	}
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
-		t.Fatalf("%v: %s", err, talk.String())
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
+		t.Fatalf("%v: %s", err, p.talk.String())
 	}
 	return true
 }

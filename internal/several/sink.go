@@ -40,6 +40,7 @@ func newRoute(branches []Branch, first bool) (*route, error) {
 		if b.Name == "" {
 			b.Name = fmt.Sprintf("sinks[%d]", i)
 		}
+		b.Name = s.unlike(b.Name)
 		if b.When == nil {
 			defaults++
 			s.otherwise = i
@@ -55,11 +56,24 @@ func newRoute(branches []Branch, first bool) (*route, error) {
 	return s, nil
 }
 
+// unlike returns a name that no branch has yet: a second "http" is "http (2)".
+func (s *route) unlike(name string) string {
+	taken := func(n string) bool {
+		return slices.ContainsFunc(s.branches, func(b *branch) bool { return b.Name == n })
+	}
+	n := name
+	for i := 2; taken(n); i++ {
+		n = fmt.Sprintf("%s (%d)", name, i)
+	}
+	return n
+}
+
 // route is several sinks as one.
 type route struct {
 	branches  []*branch
 	first     bool
-	otherwise int // the branch of First without a When
+	otherwise int                             // the branch of First without a When
+	only      func(*pipeline.Record) []string // see Restrict; nil restricts nothing
 	try       *try
 }
 
@@ -85,6 +99,15 @@ type try struct {
 	batch   []*pipeline.Record
 	next    int
 	refused map[int]error
+	by      map[int][]string // the branches that have refused a record
+}
+
+// reasons are why records were refused, and by whom.
+func (t *try) reasons() map[int]error {
+	for i, by := range t.by {
+		t.refused[i] = &pipeline.Refusal{Sinks: by, Err: t.refused[i]}
+	}
+	return t.refused
 }
 
 var (
@@ -105,7 +128,7 @@ var (
 func (s *route) Write(ctx context.Context, batch []*pipeline.Record) error {
 	t := s.try
 	if s.try = nil; t == nil || !slices.Equal(t.batch, batch) {
-		t = &try{batch: batch, refused: map[int]error{}}
+		t = &try{batch: batch, refused: map[int]error{}, by: map[int][]string{}}
 		s.divide(t)
 	}
 	for ; t.next < len(s.branches); t.next++ {
@@ -116,7 +139,7 @@ func (s *route) Write(ctx context.Context, batch []*pipeline.Record) error {
 		}
 	}
 	if len(t.refused) > 0 {
-		return &pipeline.BatchError{Refused: t.refused}
+		return &pipeline.BatchError{Refused: t.reasons()}
 	}
 	return nil
 }
@@ -138,8 +161,35 @@ func (s *route) divide(t *try) {
 	}
 }
 
+// Restrict is of no use to First, where one branch alone could refuse a record: it goes
+// where it would go now.
+func (s *route) Restrict(only func(*pipeline.Record) []string) {
+	if !s.first {
+		s.only = only
+	}
+}
+
 // branchesOf returns where a record goes.
 func (s *route) branchesOf(r *pipeline.Record) ([]*branch, error) {
+	if s.only != nil {
+		if names := s.only(r); names != nil {
+			return s.called(names), nil
+		}
+	}
+	return s.meant(r)
+}
+
+func (s *route) called(names []string) (to []*branch) {
+	for _, b := range s.branches {
+		if slices.Contains(names, b.Name) {
+			to = append(to, b)
+		}
+	}
+	return to
+}
+
+// meant returns the branches that a record is for.
+func (s *route) meant(r *pipeline.Record) ([]*branch, error) {
 	var to []*branch
 	for _, b := range s.branches {
 		if b.When == nil {
@@ -185,7 +235,11 @@ func (b *branch) write(ctx context.Context, t *try) error {
 		}
 		b.taken--
 		at := b.places[i]
-		t.refused[at] = errors.Join(t.refused[at], b.named(err))
+		if err = b.named(err); t.refused[at] != nil {
+			err = fmt.Errorf("%w; %w", t.refused[at], err)
+		}
+		t.refused[at] = err
+		t.by[at] = append(t.by[at], b.Name)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"errors"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -20,6 +21,10 @@ func deadLetter(r *pipeline.Record, stage string, err error, attempts int) *pipe
 	var known *pipeline.Error
 	if errors.As(err, &known) && known.Answer != "" {
 		reason.Set("answer", pipeline.Text(known.Answer))
+	}
+	var refusal *pipeline.Refusal
+	if errors.As(err, &refusal) {
+		reason.Set("sinks", texts(refusal.Sinks))
 	}
 	place := pipeline.NewRecord(
 		pipeline.Field{Name: "path", Value: pipeline.Text(r.Origin.Path)},
@@ -45,6 +50,11 @@ func deadLetter(r *pipeline.Record, stage string, err error, attempts int) *pipe
 
 func object(r *pipeline.Record) pipeline.Value {
 	return pipeline.RawJSON(string(r.AppendJSON(nil)))
+}
+
+func texts(all []string) pipeline.Value {
+	data, _ := json.Marshal(all) // texts have no error
+	return pipeline.RawJSON(string(data))
 }
 
 func integer(n int64) pipeline.Value {

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/rowmill/rowmill/internal/codec"
@@ -85,7 +86,7 @@ func (a *retrying) start(ctx context.Context, p pipeline.Pipeline) (*Execution, 
 	} else if err := r.Check(ctx, a.run.Sink.Position); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
-	source := &deadLetters{retry: a.retry, stages: map[string]int{}, enter: map[uint64]int{}}
+	source := newDeadLetters(a.retry, p.Sink)
 	p.Steps = nameSteps(p.Steps)
 	source.cut = onlyLast(&p)
 	source.stages["sink"] = len(p.Steps)
@@ -197,8 +198,22 @@ type deadLetters struct {
 	log    *slog.Logger
 	warned sync.Once // of letters of such stages
 
+	sinks []string // the names of several; nil for one
+
 	mu    sync.Mutex
-	enter map[uint64]int // by row: the stage it enters; -1 if it stays a dead letter
+	enter map[uint64]int      // by row: the stage it enters; -1 if it stays a dead letter
+	only  map[uint64][]string // by row: the sinks that have refused it, if others have it
+}
+
+func newDeadLetters(retry Retry, sink pipeline.Sink) *deadLetters {
+	d := &deadLetters{retry: retry, stages: map[string]int{}, enter: map[uint64]int{}, only: map[uint64][]string{}}
+	if several, ok := sink.(pipeline.Router); ok {
+		for _, s := range several.Uses() {
+			d.sinks = append(d.sinks, s.Name)
+		}
+		several.Restrict(d.onlyTo)
+	}
+	return d
 }
 
 // letter is a dead letter; see [pipeline.Pipeline].
@@ -207,6 +222,8 @@ type letter struct {
 	Error  struct {
 		Stage string `json:"stage"`
 		Class string `json:"class"`
+		// Sinks are those of several that have refused it.
+		Sinks []string `json:"sinks"`
 	} `json:"error"`
 	Source struct {
 		Path   string `json:"path"`
@@ -268,6 +285,11 @@ func (d *deadLetters) record(row uint64, line []byte) (*pipeline.Record, error) 
 				slog.String("stage", l.Error.Stage))
 		})
 	}
+	if stage >= 0 {
+		if err := d.restrict(row, l.Error.Sinks); err != nil {
+			return nil, err
+		}
+	}
 	d.mu.Lock()
 	d.enter[row] = stage
 	d.mu.Unlock()
@@ -292,6 +314,28 @@ func (d *deadLetters) stageOf(row uint64) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.enter[row]
+}
+
+// restrict notes that a row is for these sinks alone; none is for all.
+func (d *deadLetters) restrict(row uint64, sinks []string) error {
+	for _, name := range sinks {
+		if !slices.Contains(d.sinks, name) {
+			return fmt.Errorf("it was refused by %q, which is no sink of the pipeline now; the other sinks have the record: put that one back", name)
+		}
+	}
+	if len(sinks) > 0 {
+		d.mu.Lock()
+		d.only[row] = sinks
+		d.mu.Unlock()
+	}
+	return nil
+}
+
+// onlyTo returns the sinks that a record is still for; nil for those that it would go to anyway.
+func (d *deadLetters) onlyTo(r *pipeline.Record) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.only[r.Ref.Seq]
 }
 
 // child is which child of its row a dead letter was; a nil receiver knows of none.

@@ -247,12 +247,29 @@ func (n *sinkNode) write(batch []*pipeline.Record) {
 		}
 		n.run.trials["sink"].passed.Add(int64(passed))
 	}
-	for i, r := range batch {
-		if refused != nil && refused.Refused[i] != nil {
-			n.refuse(r, leaves[i], refused.Refused[i])
-			continue
+	if refused == nil {
+		n.taken = append(n.taken, leaves...)
+		return
+	}
+	n.part(batch, leaves, refused.Refused)
+}
+
+// part parts what was taken of a batch from what was refused.
+func (n *sinkNode) part(batch []*pipeline.Record, leaves []member, refused map[int]error) {
+	for i := range batch {
+		if refused[i] == nil {
+			n.taken = append(n.taken, leaves[i])
 		}
-		n.taken = append(n.taken, leaves[i])
+	}
+	if _, several := n.sink.(pipeline.Router); several {
+		// What one sink has refused, others may have taken. That is committed first: once
+		// a record is a dead letter, it is not written again after a kill.
+		n.commitAll()
+	}
+	for i, r := range batch {
+		if err := refused[i]; err != nil {
+			n.refuse(r, leaves[i], err)
+		}
 	}
 }
 
@@ -305,6 +322,8 @@ func (n *sinkNode) stopped(err error) bool {
 func (n *sinkNode) refuse(r *pipeline.Record, m member, err error) {
 	if n.how == deadLettered {
 		n.run.failNow(fmt.Errorf("%s: dead letter of %s: %w", n.name, r.ID(), err))
+	}
+	if n.how == deadLettered || n.broken {
 		n.end([]member{m}, unfinished)
 		return
 	}
@@ -319,9 +338,13 @@ func (n *sinkNode) end(leaves []member, how ending) {
 
 // commit makes durable what was written; only then has it ended.
 func (n *sinkNode) commit() {
-	if len(n.taken) == 0 && !past(n.wake) {
-		return
+	if len(n.taken) > 0 || past(n.wake) {
+		n.commitAll()
 	}
+}
+
+// commitAll commits even if nothing was taken.
+func (n *sinkNode) commitAll() {
 	ctx, cancel := n.run.uncancelled()
 	defer cancel()
 	defer n.run.keeper.committing()()

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/internal/fsys"
@@ -42,16 +41,16 @@ func runDoomed(dir string) error {
 }
 
 const (
-	doomedRows = 240
+	doomedRows = 480
 	mostKills  = 2
 )
 
 const doomedPipeline = `
 name: doomed
-source: {range: {from: 0, to: 239, field: i}}
+source: {range: {from: 0, to: 479, field: i}}
 stages:
   - llm: {provider: simulator, simulator: {latency: 25ms, latency_spread: 1}, prompt: '{{.i}}', output: answer}
-    parallelism: 2
+    parallelism: 4
 sink: {http: {url: 'URL/in?token=hunter2hunter', body: BODY, batch: 10}, flush: {records: 10, every: 50ms}}
 dead_letter: {file: {path: DIR/dead.jsonl}}
 `
@@ -110,11 +109,35 @@ func (l *ledger) take(key string, rows []struct{ I int }) {
 	l.keys[key] = true
 }
 
-// next begins another life.
-func (l *ledger) next() {
+// next begins another life, and notes from which row on.
+func (l *ledger) next(t *testing.T, dir string, lives *[]int) (from int) {
+	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.life++
+	from = endedBelow(t, dir)
+	*lives = append(*lives, from)
+	return from
+}
+
+// further waits for something, and then until so many more rows have come.
+func (l *ledger) further(begun func() bool, rows int) (due func() bool) {
+	from := -1
+	return func() bool {
+		if from < 0 && !begun() {
+			return false
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		taken := 0
+		for _, sent := range l.sent {
+			taken += len(sent)
+		}
+		if from < 0 {
+			from = taken
+		}
+		return taken >= from+rows
+	}
 }
 
 // TestKilledAgainAndAgain: a process that posts rows is killed. Each row arrives, and none
@@ -136,16 +159,13 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			}
 			random := rand.New(rand.NewPCG(1, uint64(len(body))))
 			var endedBefore []int // rows, by life: those below have ended
-			for more := true; more; {
-				l.next()
-				endedBefore = append(endedBefore, endedBelow(t, dir))
-				after := time.Duration(1200+random.IntN(300)) * time.Millisecond // checkpoints are taken each second
-				if len(endedBefore) > mostKills {
-					after = 0
+			for range mostKills {
+				before := l.next(t, dir, &endedBefore)
+				if !doomed.RunUntil(t, dir, l.further(func() bool { return endedBelow(t, dir) > before }, random.IntN(60))) {
+					t.Fatalf("in lives from row %v on it was not killed", endedBefore)
 				}
-				more = doomed.Run(t, dir, after)
 			}
-			if len(endedBefore) < 2 || endedBefore[len(endedBefore)-1] == 0 {
+			if l.next(t, dir, &endedBefore) == 0 || doomed.Run(t, dir, 0) {
 				t.Fatalf("in lives from row %v on: this tests nothing", endedBefore)
 			}
 			again := l.check(t, endedBefore, body == "object")
@@ -193,7 +213,8 @@ func endedBelow(t *testing.T, dir string) int {
 		return 0
 	}
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return 0
 	}
 	if strings.Contains(string(data), "hunter2") {
 		t.Errorf("the checkpoint holds a secret: %s", data)
@@ -205,7 +226,8 @@ func endedBelow(t *testing.T, dir string) int {
 		}
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return 0
 	}
 	if len(c.Source.Open) > 0 {
 		return c.Source.Open[0][0]
