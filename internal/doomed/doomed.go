@@ -4,8 +4,10 @@ package doomed
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -30,14 +32,34 @@ func Main(run func(dir string) error) {
 }
 
 // Run runs the pipeline in a process and reports whether that was killed, which it is
-// after a while; 0 for never. A process that fails by itself fails the test.
+// a while after it has begun to use the folder "state" within dir; 0 for never. A process
+// that fails by itself fails the test.
 func Run(t *testing.T, dir string, after time.Duration) (killed bool) {
 	t.Helper()
-	p := start(t, dir)
-	if after > 0 {
-		defer time.AfterFunc(after, p.kill).Stop()
+	if after == 0 {
+		return start(t, dir).wait(t)
 	}
-	return p.wait(t)
+	before, begun := newest(filepath.Join(dir, "state")), time.Time{}
+	return RunUntil(t, dir, func() bool {
+		if begun.IsZero() && newest(filepath.Join(dir, "state")).After(before) {
+			begun = time.Now()
+		}
+		return !begun.IsZero() && time.Since(begun) >= after
+	})
+}
+
+// newest is when something in a folder was changed last; zero if it is not there.
+func newest(dir string) (at time.Time) {
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it is gone meanwhile
+		}
+		if info, err := entry.Info(); err == nil && info.ModTime().After(at) {
+			at = info.ModTime()
+		}
+		return nil
+	})
+	return at
 }
 
 // RunUntil is like Run, but the process is killed once due says so, which is asked every few

@@ -49,8 +49,7 @@ sink: {sql: {dsn: 'OUT', table: doomed_out, key: [id], on_conflict: CHOICE}, flu
 dead_letter: {file: {path: DIR/dead.jsonl}}
 `
 
-// doom kills the pipeline again and again. How often it was killed depends on the machine;
-// it is killed at least once where it has not ended before.
+// doom kills the pipeline again and again, at least once; how often hangs on the machine.
 func doom(t *testing.T, in, out, choice string) (kills int) {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,8 +61,8 @@ func doom(t *testing.T, in, out, choice string) (kills int) {
 	for kills < mostKills && doomed.Run(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
 		kills++
 	}
-	if kills == mostKills && doomed.Run(t, dir, 0) {
-		t.Fatal("killed by somebody else")
+	if kills == 0 || kills == mostKills && doomed.Run(t, dir, 0) {
+		t.Fatalf("killed %d times, or by somebody else: this tests nothing", kills)
 	}
 	return kills
 }
