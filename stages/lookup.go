@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/lookup"
 	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/lang"
@@ -20,13 +21,10 @@ import (
 //go:embed lookup.go
 var lookupCode string
 
-// The choices of LookupConfig.Missing and Duplicates.
+// The choices of LookupConfig.Duplicates.
 const (
-	lookupDeadLetter = "dead_letter"
-	lookupNull       = "null"
-	lookupDrop       = "drop"
-	lookupError      = "error"
-	lookupFirst      = "first"
+	lookupError = "error"
+	lookupFirst = "first"
 )
 
 // LookupConfig is the configuration of the stage "lookup": to each record it adds columns
@@ -81,19 +79,12 @@ func (c LookupConfig) Validate() error {
 	if c.On == "" {
 		problems.Addf("on", "needs an expression, such as the name of a field")
 	}
-	if !slices.Contains([]string{lookupDeadLetter, lookupNull, lookupDrop}, c.Missing) {
-		problems.Addf("missing", "must be dead_letter, null or drop, not %q", c.Missing)
-	}
+	c.join().Validate(&problems)
 	if c.Duplicates != lookupError && c.Duplicates != lookupFirst {
 		problems.Addf("duplicates", "must be error or first, not %q", c.Duplicates)
 	}
 	if c.Memory < 1<<10 {
 		problems.Addf("memory", "must be at least 1KiB, not %v", c.Memory)
-	}
-	for i, name := range c.Take {
-		if slices.Contains(c.Take[:i], name) {
-			problems.Addf(fmt.Sprintf("take[%d]", i), "%q is taken already", name)
-		}
 	}
 	c.reading().Validate(&problems)
 	return problems.Err()
@@ -101,6 +92,10 @@ func (c LookupConfig) Validate() error {
 
 func (c LookupConfig) reading() rowfile.Reading {
 	return rowfile.Reading{Format: c.Format, Compression: c.Compression, Delimiter: c.Delimiter, Types: c.Types}
+}
+
+func (c LookupConfig) join() lookup.Join {
+	return lookup.Join{Stage: "lookup", Take: c.Take, As: c.As, Missing: c.Missing}
 }
 
 // Lookup is the stage "lookup": it joins the records with the rows of a file.
@@ -138,26 +133,11 @@ func NewLookup(c LookupConfig, env pipeline.Env) (*Lookup, error) {
 	}
 	var problems pipeline.Problems
 	l := &Lookup{config: c, on: compile("on", c.On, env.Shape, &problems)}
-	if c.Key == "" {
-		if !isName(c.On) {
-			problems.Addf("key", "is needed: name the column of %s that holds what on says", c.File)
-		}
-		l.config.Key = c.On
-	}
+	l.config.Key = lookup.Key(c.Key, c.On, c.File, &problems)
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
 	return l, nil
-}
-
-// isName reports whether an expression is a field and nothing more.
-func isName(src string) bool {
-	for i, r := range src {
-		if !isWord(r) || r == '-' || i == 0 && '0' <= r && r <= '9' {
-			return false
-		}
-	}
-	return src != ""
 }
 
 // LookupSpec describes the stage "lookup".
@@ -175,7 +155,7 @@ func LookupSpec() pipeline.Spec {
 func lookupDefaults() LookupConfig {
 	return LookupConfig{
 		Format: string(codec.Auto), Compression: string(codec.AutoCompression),
-		Missing: lookupDeadLetter, Duplicates: lookupError, Memory: 256 << 20,
+		Missing: lookup.DeadLetter, Duplicates: lookupError, Memory: 256 << 20,
 	}
 }
 
@@ -195,18 +175,7 @@ func (l *Lookup) Fingerprint(ctx context.Context) (map[string]string, error) {
 }
 
 // Shape returns in with the columns that are added, as far as they are known.
-func (l *Lookup) Shape(in pipeline.Shape) pipeline.Shape {
-	switch {
-	case l.config.As != "":
-		return in.With(l.config.As, pipeline.AnyType)
-	case len(l.config.Take) == 0:
-		in.Closed = false
-	}
-	for _, name := range l.config.Take {
-		in = in.With(name, pipeline.AnyType)
-	}
-	return in
-}
+func (l *Lookup) Shape(in pipeline.Shape) pipeline.Shape { return l.config.join().Shape(in) }
 
 // Process adds the columns of the row that has r's key.
 func (l *Lookup) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
@@ -218,51 +187,14 @@ func (l *Lookup) Process(ctx context.Context, r *pipeline.Record) ([]*pipeline.R
 	if err != nil {
 		return nil, at("on", err)
 	}
-	row, found := t.rows[key.Text()]
 	if key.IsNull() {
-		row, found = tableRow{}, false
+		return l.config.join().None(r, t.columns, fmt.Errorf("%s is null or missing; missing: null or missing: drop are for that", l.on))
 	}
-	switch {
-	case found:
-	case l.config.Missing == lookupDrop:
-		return nil, nil
-	case l.config.Missing == lookupDeadLetter && key.IsNull():
-		return nil, refuse("lookup_missing", "lookup: %s is null or missing; missing: null or missing: drop are for that", l.on)
-	case l.config.Missing == lookupDeadLetter:
-		return nil, refuse("lookup_missing", "lookup: no row of %s has the %s %.200q", l.config.File, l.config.Key, key.Text())
+	row, found := t.rows[key.Text()]
+	if !found {
+		return l.config.join().None(r, t.columns, fmt.Errorf("no row of %s has the %s %.200q", l.config.File, l.config.Key, key.Text()))
 	}
-	return l.add(t, row, r)
-}
-
-// add adds the columns of a row; that of none are null.
-func (l *Lookup) add(t *table, row tableRow, r *pipeline.Record) ([]*pipeline.Record, error) {
-	values := row.values
-	if values == nil {
-		values = slices.Repeat([]pipeline.Value{pipeline.Null()}, len(t.columns))
-	}
-	if l.config.As != "" {
-		r.Set(l.config.As, l.object(t, row))
-		return []*pipeline.Record{r}, nil
-	}
-	for i, name := range t.columns {
-		if _, taken := r.Lookup(name); taken && len(l.config.Take) == 0 {
-			return nil, refuse("lookup", "lookup: the row has a field %q already; name it in take to have it replaced", name)
-		}
-		r.Set(name, values[i])
-	}
-	return []*pipeline.Record{r}, nil
-}
-
-// object is a row as one value; null for none.
-func (l *Lookup) object(t *table, row tableRow) pipeline.Value {
-	if row.values == nil {
-		return pipeline.Null()
-	}
-	fields := make([]pipeline.Field, len(t.columns))
-	for i, name := range t.columns {
-		fields[i] = pipeline.Field{Name: name, Value: row.values[i]}
-	}
-	return pipeline.RawJSON(string(pipeline.NewRecord(fields...).AppendJSON(nil)))
+	return l.config.join().Add(r, t.columns, row.values)
 }
 
 // table returns what the file holds, which is read once. An error is the run's, and is

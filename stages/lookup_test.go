@@ -139,7 +139,7 @@ func TestLookupProblems(t *testing.T) {
 		key, _, _ := strings.Cut(p, "@")
 		keys = append(keys, key)
 	}
-	if want := []string{"file", "on", "missing", "duplicates", "memory", "take[1]", "delimiter"}; !slices.Equal(keys, want) {
+	if want := []string{"file", "on", "missing", "take[1]", "duplicates", "memory", "delimiter"}; !slices.Equal(keys, want) {
 		t.Errorf("got %q, want %q", keys, want)
 	}
 	_, err = stages.NewLookup(lookupIn(t, "p.csv", prices, func(c *stages.LookupConfig) { c.On = "lower(sku)" }), pipeline.Env{})

@@ -14,6 +14,7 @@ type Connection struct {
 	dialect Dialect
 	dsn     pipeline.Secret
 	access  Access
+	most    int // connections at once; 0 for any number
 	db      *sql.DB
 	given   bool
 }
@@ -44,7 +45,18 @@ func (c *Connection) DB() (*sql.DB, error) {
 	}
 	var err error
 	c.db, err = Open(c.dialect, c.dsn.Reveal(), c.access)
+	c.Limit(c.most)
 	return c.db, err
+}
+
+// Limit bounds the connections to a database that is opened here, now or later; so many
+// stay open while nothing is asked.
+func (c *Connection) Limit(most int) {
+	c.most = most
+	if c.db != nil && !c.given && most > 0 {
+		c.db.SetMaxOpenConns(most)
+		c.db.SetMaxIdleConns(most)
+	}
 }
 
 // Close closes a database that was opened here.

@@ -1,10 +1,11 @@
-// Package database is what the SQL source and the SQL sink have in common: opening a
+// Package database is what the SQL source, stage and sink have in common: opening a
 // database by its DSN, quoting names, what differs between SQLite and PostgreSQL, and
 // what an error of theirs means for a run. It imports no driver: whoever opens a
 // database by a DSN has imported one (pipeline/builtin does).
 package database
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -46,6 +47,18 @@ type Dialect interface {
 	BindKey(v pipeline.Value, c Column) any
 	// KeyProblem says why rows cannot be put in order by a column; "" if they can.
 	KeyProblem(c Column) string
+	// LookupKey makes of a value what a column is compared with, in ByKeys. The error says
+	// why no row can hold it.
+	LookupKey(v pipeline.Value, c Column) (any, error)
+	// ByKeys writes `FROM … AS q WHERE …`, for the rows of which ref is one of the keys that
+	// LookupKey returned, or nil for a key that no row has. It returns the expression of a
+	// key's number, from 0. The type is that of the column, as KeyType returned it.
+	ByKeys(b *Builder, from, ref string, keys []any, keyType string) (number string)
+	// KeyType asks for the name of the type of a column of `from AS q`, as ByKeys needs it.
+	KeyType(ctx context.Context, db *sql.DB, from, ref string) (string, error)
+	// Fits reports whether a key can be one of that type: it is asked about a key that the
+	// database has refused, in itself or for what is in its row.
+	Fits(ctx context.Context, db *sql.DB, key any, keyType string) (bool, error)
 	// Same is the condition that a column holds what a parameter does, or both nothing.
 	Same(ref, parameter string, c Column) string
 	// FieldType is what is known of the values of a column.
@@ -194,6 +207,9 @@ func tablePart(name string) (part, rest string, more bool) {
 	}
 	return part, strings.TrimPrefix(rest, "."), rest != ""
 }
+
+// Subquery returns one SELECT as what another one asks; what ends it is left out.
+func Subquery(query string) string { return "(\n" + strings.TrimRight(query, "; \t\r\n") + "\n)" }
 
 // Columns returns the columns of a statement that has no rows, in their order.
 func Columns(rows *sql.Rows) ([]Column, error) {

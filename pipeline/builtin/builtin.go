@@ -21,6 +21,7 @@ import (
 	sqlsource "github.com/rowmill/rowmill/sources/sql"
 	"github.com/rowmill/rowmill/stages"
 	"github.com/rowmill/rowmill/stages/llm"
+	sqlstage "github.com/rowmill/rowmill/stages/sql"
 )
 
 // Specs returns the built-in components: sources, stages, sinks.
@@ -45,6 +46,7 @@ func Specs() []pipeline.Spec {
 		stages.ReduceSpec(),
 		stages.SampleSpec(),
 		stages.SplitSpec(),
+		sqlstage.Spec(),
 		stages.UngroupSpec(),
 		stages.WindowSpec(),
 

@@ -86,7 +86,30 @@ func sqlKeyCases(t *testing.T) []keyCase {
 	}
 	missing := sink("create", "", "''", "'CREATE TABLE t (id, a, b)'", "'CREATE TABLE t (id TEXT CHECK (id <> 2), a, b)'")
 	missing.files = nil
+	prices := map[string]string{
+		"p.db":     sqliteFile(t, "CREATE TABLE p (k INTEGER, b, c, d TEXT)", "INSERT INTO p VALUES (1, 2, 'x', '1'), (3, 1, 'y', '3'), (4, 9, 'z', '7')", "CREATE TABLE of (k, b)", "INSERT INTO of VALUES (7, 'of')"),
+		"other.db": sqliteFile(t, "CREATE TABLE p (k, b)", "INSERT INTO p VALUES (1, 'other')"),
+	}
+	lookup := func(key, more string, values ...string) keyCase {
+		return keyCase{
+			key: "stage sql_lookup: " + key, values: values, files: prices, see: []aspect{output, dead, failure},
+			yaml: "source: {values: {rows: [{k: 1, other: 2}, {k: 7, other: 1}]}}\nstages: [{sql_lookup: {dsn: DIR/p.db" + more + "}}]\nsink: {file: {path: DIR/out.jsonl}}",
+		}
+	}
+	questions := lookup("batch", ", table: p, on: k, missing: 'null'", "100", "1")
+	questions.yaml = strings.Replace(questions.yaml, "stages: [", "stages: [{group: {size: 2}}, {ungroup: {}}, ", 1) // the rows come at once
+	questions.see = []aspect{{"questions", func(o observation) string { return fmt.Sprint(o.summary.Stages[2].Calls) }}}
 	return []keyCase{
+		lookup("dsn", ", table: p, on: k", "DIR/p.db", "DIR/other.db"),
+		lookup("driver", ", table: p, on: k", "auto", "postgres"),
+		lookup("table", ", on: k", "p", "of"),
+		lookup("query", ", on: k", "SELECT k, b FROM p", "SELECT k, 2 * b AS b FROM p"),
+		lookup("on", ", table: p, key: k", "k", "other"),
+		lookup("key", ", table: p, on: k", "k", "d"),
+		lookup("take", ", table: p, on: k", "[b]", "[c]", "[c, b]"),
+		lookup("as", ", table: p, on: k", "", "x", "y"),
+		lookup("missing", ", table: p, on: k", "dead_letter", "'null'", "drop"),
+		questions,
 		source("dsn", "", "DIR/in.db", "DIR/of.db"),
 		source("driver", "", "auto", "postgres"),
 		source("query", "", "SELECT id FROM t", "SELECT a FROM t"),

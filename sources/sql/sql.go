@@ -73,7 +73,7 @@ func Default() Config { return Config{Driver: database.Auto, Page: 1000} }
 // Validate reports all that is wrong with the configuration by itself.
 func (c Config) Validate() error {
 	var problems pipeline.Problems
-	if c.query() == "" {
+	if strings.Trim(c.Query, "; \t\r\n") == "" {
 		problems.Addf("query", "write a SELECT")
 	}
 	for i, name := range c.OrderBy {
@@ -86,9 +86,6 @@ func (c Config) Validate() error {
 	}
 	return problems.Err()
 }
-
-// query is the query without what ends it.
-func (c Config) query() string { return strings.TrimRight(c.Query, "; \t\r\n") }
 
 // Source is the source `sql`.
 type Source struct {
@@ -154,7 +151,7 @@ func build(c Config, env pipeline.Env, connection *database.Connection) (*Source
 func (s *Source) Close() error { return s.connection.Close() }
 
 // subquery is the query as one that another asks.
-func (s *Source) subquery() string { return "(\n" + s.config.query() + "\n) AS q" }
+func (s *Source) subquery() string { return database.Subquery(s.config.Query) + " AS q" }
 
 // describe finds out the columns, and whether they are what the configuration takes them
 // for.
