@@ -134,8 +134,14 @@ func (b *peerBucket) keys(ctx context.Context, prefix string) (keys []string) {
 
 func (b *peerBucket) source(endpoint, secret string, key ...string) *sources3.Source {
 	b.t.Helper()
+	return b.sourceOf(endpoint, secret, func(c *sources3.Config) { c.Key = key })
+}
+
+func (b *peerBucket) sourceOf(endpoint, secret string, change func(*sources3.Config)) *sources3.Source {
+	b.t.Helper()
 	c := sources3.Default()
-	c.Bucket, c.Endpoint, c.Key = b.name, endpoint, key
+	c.Bucket, c.Endpoint = b.name, endpoint
+	change(&c)
 	s, err := sources3.New(c, gatewayEnv(secret))
 	if err != nil {
 		b.t.Fatal(err)
@@ -214,6 +220,41 @@ func TestPeerBucketBrokenConnections(t *testing.T) {
 	var m sinks3.Manifest
 	if err := json.Unmarshal(b.get("out/_manifest.json"), &m); err != nil || m.Rows != int64(len(want)) || m.Bytes != int64(len(got)) {
 		t.Errorf("manifest %+v, %v", m, err)
+	}
+}
+
+// TestPeerBucketParquet: rows are the same behind a Parquet object, whether all of its columns
+// are read or one, though no connection holds as long as the object.
+func TestPeerBucketParquet(t *testing.T) {
+	b := newPeerBucket(t)
+	endpoint := brittle(t, `{"type":"limit_data","stream":"downstream","attributes":{"bytes":3000000}}`)
+	random := rand.New(rand.NewPCG(1, 2))
+	rows, texts := make([]string, 200_000), make([]string, 200_000)
+	for i := range rows {
+		texts[i] = fmt.Sprintf(`{"x":"%x"}`, [4]uint64{random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64()})
+		rows[i] = fmt.Sprintf(`{"i":%d,%s`, i, texts[i][1:])
+	}
+	_, err := engine.Run(t.Context(), pipeline.Pipeline{
+		Source: listOf(rows), Sink: b.sink(endpoint, func(c *sinks3.Config) { c.Format = "parquet" }),
+	}, engine.Options{State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := b.keys(t.Context(), "out/part-")
+	if size := len(b.get(parts[0])); len(parts) != 1 || size < 6_000_000 {
+		t.Fatalf("%d parts of %d bytes, want one that no connection holds for", len(parts), size)
+	}
+	for name, want := range map[string][]string{"all": rows, "one": texts} {
+		s := b.sourceOf(endpoint, gatewaySecret, func(c *sources3.Config) {
+			c.Key = parts
+			if name == "one" {
+				c.Columns = []string{"x"}
+			}
+		})
+		got, err := rowsOfSource(t, s)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("columns %s: %d rows, %v, want %d", name, len(got), err, len(want))
+		}
 	}
 }
 
