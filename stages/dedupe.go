@@ -104,6 +104,9 @@ func NewDedupe(c DedupeConfig, env pipeline.Env) (*Dedupe, error) {
 	return d, nil
 }
 
+// DefaultDedupe returns a config with every default in its place.
+func DefaultDedupe() DedupeConfig { return DedupeConfig{Memory: 64 << 20, WhenFull: dedupeStop} }
+
 // DedupeSpec describes the stage "dedupe".
 func DedupeSpec() pipeline.Spec {
 	return pipeline.StageSpec(pipeline.Spec{
@@ -112,7 +115,7 @@ func DedupeSpec() pipeline.Spec {
 		Code:     dedupeCode,
 		Workload: pipeline.Computes,
 		Example:  `dedupe: {by: lower(email)}`,
-	}, func() DedupeConfig { return DedupeConfig{Memory: 64 << 20, WhenFull: dedupeStop} },
+	}, DefaultDedupe,
 		func(c DedupeConfig, env pipeline.Env) (pipeline.Stage, error) { return asStage(NewDedupe(c, env)) })
 }
 

@@ -116,6 +116,9 @@ func NewExec(c ExecConfig, env pipeline.Env) (*Exec, error) {
 	return &Exec{c, pool}, nil
 }
 
+// DefaultExec returns a config with every default in its place.
+func DefaultExec() ExecConfig { return ExecConfig{MaxAnswer: 16 << 20} }
+
 // ExecSpec describes the stage "exec".
 func ExecSpec() pipeline.Spec {
 	return pipeline.StageSpec(pipeline.Spec{
@@ -125,7 +128,7 @@ func ExecSpec() pipeline.Spec {
 		Workload: pipeline.Waits,
 		Costs:    true,
 		Example:  `exec: {command: [python3, clean.py], keeps: [id]}`,
-	}, func() ExecConfig { return ExecConfig{MaxAnswer: 16 << 20} },
+	}, DefaultExec,
 		func(c ExecConfig, env pipeline.Env) (pipeline.Stage, error) { return asStage(NewExec(c, env)) })
 }
 

@@ -58,7 +58,8 @@ func NewGroup(c GroupConfig, _ pipeline.Env) (*Group, error) {
 	return &Group{config: c}, nil
 }
 
-func groupDefaults() GroupConfig { return GroupConfig{Size: 10, As: "items"} }
+// DefaultGroup returns a config with every default in its place.
+func DefaultGroup() GroupConfig { return GroupConfig{Size: 10, As: "items"} }
 
 // GroupSpec describes the stage "group".
 func GroupSpec() pipeline.Spec {
@@ -68,7 +69,7 @@ func GroupSpec() pipeline.Spec {
 		Code:     groupCode,
 		Workload: pipeline.Computes,
 		Example:  `group: {size: 10, as: items}`,
-	}, groupDefaults,
+	}, DefaultGroup,
 		func(c GroupConfig, env pipeline.Env) (pipeline.Stage, error) { return asStage(NewGroup(c, env)) })
 }
 

@@ -148,11 +148,12 @@ func LookupSpec() pipeline.Spec {
 		Code:     lookupCode,
 		Workload: pipeline.Computes,
 		Example:  `lookup: {file: data/prices.csv, types: {price: number}, on: sku, take: [price, currency]}`,
-	}, lookupDefaults,
+	}, DefaultLookup,
 		func(c LookupConfig, env pipeline.Env) (pipeline.Stage, error) { return asStage(NewLookup(c, env)) })
 }
 
-func lookupDefaults() LookupConfig {
+// DefaultLookup returns a config with every default in its place.
+func DefaultLookup() LookupConfig {
 	return LookupConfig{
 		Format: string(codec.Auto), Compression: string(codec.AutoCompression),
 		Missing: lookup.DeadLetter, Duplicates: lookupError, Memory: 256 << 20,

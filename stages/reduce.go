@@ -19,6 +19,9 @@ type ReduceConfig struct {
 	Aggregates
 }
 
+// DefaultReduce returns a config with every default in its place.
+func DefaultReduce() ReduceConfig { return ReduceConfig{Aggregates: aggregatesDefaults()} }
+
 // reduceMemory bounds the groups that are held in memory.
 const reduceMemory = 32 << 20
 
@@ -68,7 +71,7 @@ func ReduceSpec() pipeline.Spec {
   mean: {score: score}
   list: {bodies: body}
   at_most: 20`,
-	}, func() ReduceConfig { return ReduceConfig{Aggregates: aggregatesDefaults()} },
+	}, DefaultReduce,
 		func(c ReduceConfig, env pipeline.Env) (pipeline.Stage, error) { return asStage(NewReduce(c, env)) })
 }
 

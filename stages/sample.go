@@ -47,6 +47,9 @@ func NewSample(c SampleConfig, _ pipeline.Env) (*Sample, error) {
 	return &Sample{config: c}, nil
 }
 
+// DefaultSample returns a config with every default in its place.
+func DefaultSample() SampleConfig { return SampleConfig{Seed: 1} }
+
 // SampleSpec describes the stage "sample".
 func SampleSpec() pipeline.Spec {
 	return pipeline.StageSpec(pipeline.Spec{
@@ -55,7 +58,7 @@ func SampleSpec() pipeline.Spec {
 		Code:     sampleCode,
 		Workload: pipeline.Computes,
 		Example:  `sample: {rate: 10%, seed: 1}`,
-	}, func() SampleConfig { return SampleConfig{Seed: 1} },
+	}, DefaultSample,
 		func(c SampleConfig, env pipeline.Env) (pipeline.Stage, error) { return asStage(NewSample(c, env)) })
 }
 

@@ -69,6 +69,9 @@ func NewUngroup(c UngroupConfig, env pipeline.Env) (*Ungroup, error) {
 	return &Ungroup{config: c}, nil
 }
 
+// DefaultUngroup returns a config with every default in its place.
+func DefaultUngroup() UngroupConfig { return UngroupConfig{Field: "items"} }
+
 // UngroupSpec describes the stage "ungroup".
 func UngroupSpec() pipeline.Spec {
 	return pipeline.StageSpec(pipeline.Spec{
@@ -77,7 +80,7 @@ func UngroupSpec() pipeline.Spec {
 		Code:     ungroupCode,
 		Workload: pipeline.Computes,
 		Example:  `ungroup: {field: items, zip: {answers: answer}}`,
-	}, func() UngroupConfig { return UngroupConfig{Field: "items"} },
+	}, DefaultUngroup,
 		func(c UngroupConfig, env pipeline.Env) (pipeline.Stage, error) { return asStage(NewUngroup(c, env)) })
 }
 

@@ -75,7 +75,8 @@ func NewWindow(c WindowConfig, env pipeline.Env) (*Window, error) {
 	return w, problems.Err()
 }
 
-func windowDefaults() WindowConfig {
+// DefaultWindow returns a config with every default in its place.
+func DefaultWindow() WindowConfig {
 	return WindowConfig{Rows: 1000, As: "groups", Aggregates: aggregatesDefaults()}
 }
 
@@ -92,7 +93,7 @@ func WindowSpec() pipeline.Spec {
   every: 1m
   count: requests
   mean: {seconds: seconds}`,
-	}, windowDefaults,
+	}, DefaultWindow,
 		func(c WindowConfig, env pipeline.Env) (pipeline.Stage, error) { return asStage(NewWindow(c, env)) })
 }
 
