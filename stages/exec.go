@@ -48,6 +48,14 @@ type ExecConfig struct {
 	// (--log-level debug), its end into the message if the program fails. A crash, or an
 	// answer later than timeout, is tried again (retry) in a new process. There are as many
 	// processes as parallelism says, each with one record at a time.
+	//
+	// At the end of a run a process gets the end of its input, 5s later SIGTERM, and after 5s
+	// more SIGKILL; one at work on a record when a run is aborted is killed at once. If
+	// rowmill is killed itself, with SIGKILL too, so are they, at once: on Unix a small shell
+	// beside each of them sees to that. All this goes for what a process has started in its
+	// turn (sh -c, uv run, npx), but not for what has left its process group: a daemon, a
+	// container. On Windows, or without a /bin/sh, they get the end of their input and no more
+	// when rowmill is killed.
 	Command []string `yaml:"command" rowmill:"required"`
 	// Dir is the working directory of the program. Defaults to that of rowmill.
 	Dir string `yaml:"dir"`

@@ -18,6 +18,7 @@ import (
 
 	json "github.com/go-json-experiment/json"
 
+	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
@@ -29,7 +30,10 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("EXEC_PROGRAM") {
 	case "":
+		doomed.Main(runDoomed)
 		goleak.VerifyTestMain(m)
+	case "stubborn":
+		stubborn()
 	case "say":
 		say()
 	case "clean":
@@ -74,17 +78,37 @@ func clean() {
 			panic(err)
 		}
 		_, _ = fmt.Fprintln(seen, row.N)
-		switch {
-		case row.N < 0:
-			fmt.Printf(`{"error":"%d is negative"}`+"\n", row.N)
-		case row.N%5 == 3:
-			fmt.Println("null")
-		case row.N%5 == 4:
-			fmt.Printf(`[{"n":%d,"part":1}, {"n":%[1]d,"part":2}]`+"\n", row.N)
-		default:
-			fmt.Printf(`{"n":%d,"clean":true}`+"\n", row.N)
-		}
+		fmt.Println(cleaned(row.N))
 	})
+}
+
+// cleaned is the answer to the row of a number.
+func cleaned(n int) string {
+	switch {
+	case n < 0:
+		return fmt.Sprintf(`{"error":"%d is negative"}`, n)
+	case n%5 == 3:
+		return "null"
+	case n%5 == 4:
+		return fmt.Sprintf(`[{"n":%d,"part":1}, {"n":%[1]d,"part":2}]`, n)
+	default:
+		return fmt.Sprintf(`{"n":%d,"clean":true}`, n)
+	}
+}
+
+// cleanRows are so many rows, and what becomes of them.
+func cleanRows(rows int) (input, want []string) {
+	for n := range rows {
+		input = append(input, fmt.Sprintf(`{"n":%d}`, n))
+		switch n % 5 {
+		case 3:
+		case 4:
+			want = append(want, fmt.Sprintf(`{"n":%d,"part":1}`, n), fmt.Sprintf(`{"n":%d,"part":2}`, n))
+		default:
+			want = append(want, fmt.Sprintf(`{"n":%d,"clean":true}`, n))
+		}
+	}
+	return input, want
 }
 
 // program is the configuration for one of the programs above.
@@ -283,17 +307,7 @@ func TestExecGoesOn(t *testing.T) {
 	const rows, parallelism = 400, 4
 	dir := t.TempDir()
 	out, seen := filepath.Join(dir, "out.jsonl"), filepath.Join(dir, "seen")
-	var input, want []string
-	for n := range rows {
-		input = append(input, fmt.Sprintf(`{"n":%d}`, n))
-		switch n % 5 {
-		case 3:
-		case 4:
-			want = append(want, fmt.Sprintf(`{"n":%d,"part":1}`, n), fmt.Sprintf(`{"n":%d,"part":2}`, n))
-		default:
-			want = append(want, fmt.Sprintf(`{"n":%d,"clean":true}`, n))
-		}
-	}
+	input, want := cleanRows(rows)
 	runs := 0
 	for finished := false; !finished; runs++ {
 		if runs > 50 {

@@ -27,7 +27,12 @@ import (
 
 // TestMain is the program too that is asked, if the environment says so.
 func TestMain(m *testing.M) {
-	if os.Getenv("COPROCESS") != "" {
+	switch os.Getenv("COPROCESS") {
+	case "":
+	case "parent":
+		parent()
+		os.Exit(0)
+	default:
 		program()
 		os.Exit(0)
 	}
@@ -97,6 +102,25 @@ func program() {
 			fmt.Println(strings.ToUpper(strings.TrimSuffix(text, "\n")))
 		}
 	}
+}
+
+// parent asks a process of a pool, prints its answers and what it says on standard error,
+// and does not end.
+func parent() {
+	p := coprocess.New(coprocess.Options{
+		Command: []string{os.Args[0]}, Env: []string{"COPROCESS=1", "PATH=" + os.Getenv("PATH")}, MaxLine: 1 << 10,
+		Log: slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	for _, question := range []string{"child", "pid", os.Getenv("LAST")} {
+		err := p.Ask(context.Background(), []byte(question), func(answer []byte) error {
+			fmt.Println(string(answer))
+			return nil
+		})
+		if err != nil {
+			fmt.Println(err)
+		}
+	}
+	block()
 }
 
 // block never returns.
@@ -452,6 +476,79 @@ func TestClose(t *testing.T) {
 				t.Errorf("asked after that: %v, want %v", err, pipeline.ErrStopped)
 			}
 		})
+	}
+}
+
+// TestKilled: a process that heeds neither the end of its input nor SIGTERM is gone when
+// this one was killed with SIGKILL, and so is what it has started.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	for name, last := range map[string]string{"idle": "deaf", "at work": "hang"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(self(t))
+			cmd.Env = []string{"COPROCESS=parent", "LAST=" + last, "PATH=" + os.Getenv("PATH")}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
+			var said []string
+			for in := bufio.NewScanner(out); len(said) < 3 && in.Scan(); {
+				said = append(said, in.Text())
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait() // it was killed
+			if len(said) < 3 || !strings.Contains(said[2], last) {
+				t.Fatalf("it said %q", said)
+			}
+			for _, text := range said[:2] {
+				pid, err := strconv.Atoi(strings.TrimPrefix(text, "<nil> "))
+				if err != nil {
+					t.Fatalf("it said %q", said)
+				}
+				gone(t, pid)
+			}
+		})
+	}
+}
+
+// TestNothingIsLeftOfProcessesThatWereReplaced is not run along with others, which have
+// open files and processes too.
+func TestNothingIsLeftOfProcessesThatWereReplaced(t *testing.T) {
+	p := pool(t, func(o *coprocess.Options) { o.Command, o.Env = []string{"head", "-n", "1"}, nil })
+	held := func() (files, children, threads int) {
+		list := func(pattern string) []string {
+			paths, err := filepath.Glob(pattern)
+			if err != nil || len(paths) == 0 {
+				t.Skipf("there is no %s", pattern)
+			}
+			return paths
+		}
+		for _, path := range list("/proc/self/task/*/children") {
+			text, _ := os.ReadFile(path) // the thread may have gone
+			children += len(strings.Fields(string(text)))
+		}
+		return len(list("/proc/self/fd/*")), children, len(list("/proc/self/task/*"))
+	}
+	replace := func(times int) {
+		for range times {
+			answers(t, p, "x", "x")
+		}
+	}
+	replace(20)
+	files, children, threads := held()
+	replace(100)
+	filesAfter, childrenAfter, threadsAfter := held()
+	// One of them is idle, and may have ended or not.
+	if filesAfter > files+10 || childrenAfter > children+10 || threadsAfter > threads+10 {
+		t.Errorf("after 100 more processes %d open files, %d children, %d threads; before %d, %d, %d",
+			filesAfter, childrenAfter, threadsAfter, files, children, threads)
 	}
 }
 

@@ -2,16 +2,33 @@
 
 package coprocess
 
-import (
-	"os"
-	"os/exec"
-)
+import "os/exec"
 
-// Without process groups, what a process has started is not ended with it.
-func ownGroup(*exec.Cmd) {}
+// group is a process. Without process groups, what it has started is not ended with it,
+// and when this process is killed its input ends and no more.
+type group struct {
+	cmd       *exec.Cmd
+	unwatched error // always nil: the documentation says so
+}
 
-func terminate(p *os.Process) { kill(p) }
+func newGroup() (*group, error) { return &group{}, nil }
 
-func kill(p *os.Process) { _ = p.Kill() }
+func (g *group) start(cmd *exec.Cmd) error {
+	err := cmd.Start()
+	if err == nil {
+		g.cmd = cmd
+	}
+	return err
+}
+
+func (g *group) terminate() { g.kill() }
+
+func (g *group) kill() {
+	if g.cmd != nil {
+		_ = g.cmd.Process.Kill() // it may have ended
+	}
+}
+
+func (g *group) end() { g.kill() }
 
 func busy(error) bool { return false }

@@ -1,7 +1,8 @@
 // Package coprocess talks to child processes line by line: a line in, a line out. A
 // pool holds as many processes as are asked at once, starts them when they are first
 // needed, and ends them all: with the end of their standard input, then with SIGTERM,
-// then with SIGKILL, and with each of them what it has started.
+// then with SIGKILL, and with each of them what it has started. On Unix none of them
+// outlives this process either, however that ends.
 //
 // An answer belongs to the question by its place alone. So a process that says more
 // than it was asked, that says what cannot be an answer, or that is late, is killed: what
@@ -66,6 +67,8 @@ type Pool struct {
 	options  Options
 	answered atomic.Bool  // some process has answered something
 	barren   atomic.Int64 // processes that ended before anybody had answered
+
+	unwatched sync.Once // said that processes may outlive this one
 
 	mu     sync.Mutex
 	idle   []*process // the one that was used last is at the end

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"sync"
@@ -34,6 +35,7 @@ type line struct {
 // process is a child process.
 type process struct {
 	cmd    *exec.Cmd
+	group  *group
 	stdin  *os.File
 	stdout *os.File
 	errs   *os.File // its standard error
@@ -51,7 +53,6 @@ type process struct {
 func (p *Pool) command() *exec.Cmd {
 	cmd := exec.Command(p.options.Command[0], p.options.Command[1:]...)
 	cmd.Dir, cmd.Env = p.options.Dir, p.options.Env
-	ownGroup(cmd)
 	return cmd
 }
 
@@ -75,6 +76,11 @@ func (p *Pool) start() (*process, error) {
 	}
 	if err := proc.open(); err != nil {
 		return nil, err
+	}
+	if err := proc.group.unwatched; err != nil {
+		p.unwatched.Do(func() {
+			p.options.Log.Warn("commands may go on if this process is killed with SIGKILL: there is no shell that watches over them", slog.Any("error", err))
+		})
 	}
 	go func() {
 		proc.exitErr = proc.cmd.Wait()
@@ -106,7 +112,7 @@ func (c *process) open() error {
 	c.errs, stderr, errErr = pipe(false)
 	if err = errors.Join(errIn, errOut, errErr); err == nil {
 		c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = stdin, stdout, stderr
-		err = c.cmd.Start()
+		err = c.startInGroup()
 	}
 	for _, f := range theirs {
 		_ = f.Close() // the process has its own
@@ -121,6 +127,20 @@ func (c *process) open() error {
 		return pipeline.Transient(codeStart, fmt.Errorf("the command cannot be started now: %w", err))
 	}
 	return pipeline.Fatal(codeStart, fmt.Errorf("the command cannot be started: %w", hint(err)))
+}
+
+// startInGroup starts the process in a group of its own.
+func (c *process) startInGroup() error {
+	g, err := newGroup()
+	if err != nil {
+		return err
+	}
+	if err := g.start(c.cmd); err != nil {
+		g.end()
+		return err
+	}
+	c.group = g
+	return nil
 }
 
 // read reads lines until the end of stdout.
@@ -241,7 +261,7 @@ func (c *process) end(grace time.Duration) {
 	close(c.unheard)
 	_ = c.stdin.Close() // all of it was answered
 	if !c.wait(grace) {
-		terminate(c.cmd.Process)
+		c.group.terminate()
 		c.wait(grace)
 	}
 	c.release()
@@ -255,11 +275,12 @@ func (c *process) kill() {
 
 // release kills what is left of the process and of what it has started.
 func (c *process) release() {
-	kill(c.cmd.Process)
+	c.group.kill()
 	c.wait(patience)
 	c.stderr.wait()
 	for _, f := range []*os.File{c.stdin, c.stdout, c.errs} {
 		_ = f.Close() // somebody may hold the other end
 	}
 	c.pipes.Wait()
+	c.group.end()
 }
