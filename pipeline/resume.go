@@ -113,6 +113,13 @@ func DeliveryOf(s Sink) Delivery {
 	return AtLeastOnce
 }
 
+// Guarantor is a component that may leave less of the promises of a run than others.
+type Guarantor interface {
+	// Guarantee completes "the component is …" with what it is and what it leaves of the
+	// promises, for the summary; "" if that is all of them. It is known before the run.
+	Guarantee() string
+}
+
 // Router is a sink made of several, each of which gets some of the records.
 type Router interface {
 	Sink

@@ -335,3 +335,21 @@ func TestRestricted(t *testing.T) {
 		}
 	}
 }
+
+// vague is a sink that leaves less of the promises.
+type vague struct{ stubborn }
+
+func (*vague) Guarantee() string { return "a black box" }
+
+func TestWhatSeveralSinksLeaveOfThePromises(t *testing.T) {
+	t.Parallel()
+	for want, b := range map[string]pipeline.Sink{"": &stubborn{}, "several: B is a black box": &vague{}} {
+		s, err := sinks.All(sinks.Branch{Name: "A", Sink: &stubborn{}}, sinks.Branch{Name: "B", Sink: b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.(pipeline.Guarantor).Guarantee(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -202,3 +202,20 @@ func TestSeveralSourcesSayWhichFails(t *testing.T) {
 		t.Errorf("%d were closed, want 4", closed)
 	}
 }
+
+// vague is a source that leaves less of the promises.
+type vague struct{ pipeline.Source }
+
+func (vague) Guarantee() string { return "a black box" }
+
+func TestWhatSeveralSourcesLeaveOfThePromises(t *testing.T) {
+	t.Parallel()
+	sure := sources.Slice([]int{1})
+	for want, b := range map[string]pipeline.Source{"": sure, "several: sources[1] is a black box": vague{sure}} {
+		for _, of := range []func(...pipeline.Source) pipeline.Source{sources.Concat, sources.Interleave} {
+			if got := of(sure, b).(pipeline.Guarantor).Guarantee(); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	}
+}

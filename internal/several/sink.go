@@ -121,6 +121,7 @@ var (
 	_ pipeline.Spooler   = (*route)(nil)
 	_ pipeline.Finisher  = (*route)(nil)
 	_ pipeline.Timely    = (*route)(nil)
+	_ pipeline.Guarantor = (*route)(nil)
 )
 
 // Write gives the records to the branches. When one fails, and the batch comes again, the
@@ -438,6 +439,15 @@ func (s *route) Delivery() pipeline.Delivery {
 		weakest = min(weakest, max(0, slices.Index(promises, pipeline.DeliveryOf(b.Sink))))
 	}
 	return promises[weakest]
+}
+
+// Guarantee says what those leave of the promises of a run that leave something.
+func (s *route) Guarantee() string {
+	var all []string
+	for _, b := range s.branches {
+		all = guarantee(all, b.Name, b.Sink)
+	}
+	return severalOf(all)
 }
 
 // Uses says how many records each branch has committed.

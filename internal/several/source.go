@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"strings"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -59,6 +60,7 @@ var (
 	_ pipeline.Meter      = (*several)(nil)
 	_ pipeline.Shaper     = (*several)(nil)
 	_ pipeline.Closer     = (*several)(nil)
+	_ pipeline.Guarantor  = (*several)(nil)
 	_ pipeline.Seeker     = (*seekableSeveral)(nil)
 )
 
@@ -140,6 +142,29 @@ func (s *several) each(f func(pipeline.Source) error) error {
 		errs = append(errs, s.named(i, f(part)))
 	}
 	return errors.Join(errs...)
+}
+
+// Guarantee says what those leave of the promises of a run that leave something.
+func (s *several) Guarantee() string {
+	var all []string
+	for i, part := range s.of {
+		all = guarantee(all, fmt.Sprintf("sources[%d]", i), part)
+	}
+	return severalOf(all)
+}
+
+func guarantee(all []string, name string, component any) []string {
+	if g, ok := component.(pipeline.Guarantor); ok && g.Guarantee() != "" {
+		all = append(all, name+" is "+g.Guarantee())
+	}
+	return all
+}
+
+func severalOf(all []string) string {
+	if len(all) == 0 {
+		return ""
+	}
+	return "several: " + strings.Join(all, "; ")
 }
 
 // Identify says what each of them is known by; "" if one that knows cannot say.

@@ -267,13 +267,10 @@ type chain struct {
 // In is where elements go in.
 func (c chain) In() chan<- any { return c.first.In() }
 
-// guarantor is a component that leaves less of the promises of a run than others.
-type guarantor interface{ Guarantee() string }
-
 // GuaranteeOf says what a component leaves of the promises of a run, "" if all: of a source,
 // a stage or a sink.
 func GuaranteeOf(component any) string {
-	if g, ok := component.(guarantor); ok {
+	if g, ok := component.(pipeline.Guarantor); ok {
 		return g.Guarantee()
 	}
 	return ""
