@@ -73,6 +73,15 @@ type Batcher interface {
 	ProcessBatch(ctx context.Context, batch []*Record) []Outcome
 }
 
+// Independent marks a [Batcher] whose batches only save time: what becomes of a record does
+// not depend on which others are there, and none is merged. It may have a condition (When),
+// runs unordered if it is told to, and forms other batches in a run that goes on.
+type Independent interface {
+	Batcher
+	// Independent has no effect; it marks the type.
+	Independent()
+}
+
 // Outcome is what became of one record of a batch.
 type Outcome struct {
 	// Records is what the record turned into.

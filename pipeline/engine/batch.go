@@ -31,34 +31,25 @@ func (n *stageNode) gather(dst []*pipeline.Record) (batch []*pipeline.Record, op
 
 // processBatch has a Batcher work on the records, and returns what became of them.
 func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Record {
-	admitted := make([]*pipeline.Record, 0, len(batch))
-	torn := n.torn(batch)
-	for _, r := range batch {
-		if torn {
-			outs = n.leave(r, outs)
-			continue
-		}
-		if n.admit(r, &outs) {
-			admitted = append(admitted, r)
-		}
-	}
+	admitted, ahead := n.admitted(batch)
 	if len(admitted) == 0 {
-		return outs
+		return append(outs, ahead[0]...)
 	}
 	if err := n.groups.keep(admitted); err != nil {
-		for _, r := range admitted {
-			outs = n.failed(r, err, 0, outs)
+		for i, r := range admitted {
+			outs = n.failed(r, err, 0, append(outs, ahead[i]...))
 		}
-		return outs
+		return append(outs, ahead[len(admitted)]...)
 	}
 	saved := make([]pipeline.Record, len(admitted))
 	for i, r := range admitted {
 		saved[i] = r.Snapshot()
 	}
 	outcomes, attempts := n.batchOutcomes(admitted, saved)
-	g := group{tracker: &n.run.tracker, seen: map[*pipeline.Record]struct{}{}}
+	g := group{tracker: &n.run.tracker, seen: map[*pipeline.Record]struct{}{}, merges: together(n.step.Stage)}
 	for i, r := range admitted {
 		o, who := outcomes[i], identityOf(&saved[i])
+		outs = append(outs, ahead[i]...)
 		if errors.Is(o.Err, pipeline.ErrEnough) {
 			n.run.enoughFor(n)
 			o.Err = nil
@@ -77,13 +68,29 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 		}
 	}
 	g.close()
-	return outs
+	return append(outs, ahead[len(admitted)]...)
+}
+
+// admitted returns the records that the stage is to work on, and those that pass by, or have
+// not ended, in front of each, and behind the last.
+func (n *stageNode) admitted(batch []*pipeline.Record) (admitted []*pipeline.Record, ahead [][]*pipeline.Record) {
+	admitted, ahead = make([]*pipeline.Record, 0, len(batch)), make([][]*pipeline.Record, len(batch)+1)
+	torn := n.torn(batch)
+	for _, r := range batch {
+		by := &ahead[len(admitted)]
+		if torn {
+			*by = n.leave(r, *by)
+		} else if n.admit(r, by) {
+			admitted = append(admitted, r)
+		}
+	}
+	return admitted, ahead
 }
 
 // torn reports whether a batch is too small only because the run was stopped: one that
 // goes on would make others of the same records.
 func (n *stageNode) torn(batch []*pipeline.Record) bool {
-	return n.run.keeper != nil && n.wait == 0 && len(batch) < n.chunk && n.run.stopped.Load() &&
+	return together(n.step.Stage) && n.run.keeper != nil && n.wait == 0 && len(batch) < n.chunk && n.run.stopped.Load() &&
 		!n.run.source.ended.Load() && !n.run.enough.Load()
 }
 
@@ -91,6 +98,7 @@ func (n *stageNode) torn(batch []*pipeline.Record) bool {
 type group struct {
 	tracker *tracker
 	seen    map[*pipeline.Record]struct{} // what the outcomes hold so far
+	merges  bool                          // the stage may merge
 	host    *pipeline.Record
 	members []member
 }
@@ -98,11 +106,14 @@ type group struct {
 var (
 	errMergedIntoNothing = errors.New("merged into a record that is not there")
 	errMergedAndMore     = errors.New("an outcome is merged and has records too")
+	errMergedAnyway      = errors.New("an outcome is merged, and the stage says that it merges none")
 )
 
 // check refuses an outcome that cannot be settled.
 func (g *group) check(o pipeline.Outcome) error {
 	switch {
+	case o.Merged && !g.merges:
+		return errMergedAnyway
 	case o.Merged && len(o.Records) > 0:
 		return errMergedAndMore
 	case o.Merged && g.host == nil:

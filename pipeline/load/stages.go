@@ -173,7 +173,8 @@ func (l *loader) checkTimeout(k timeoutKeys, c captured) {
 func (l *loader) checkSense(step pipeline.Step, c captured) {
 	_, turner := step.Stage.(pipeline.Turner)
 	_, sequential := step.Stage.(pipeline.Sequential)
-	if _, batcher := step.Stage.(pipeline.Batcher); batcher && step.When != nil {
+	_, batcher := step.Stage.(pipeline.Batcher)
+	if _, independent := step.Stage.(pipeline.Independent); batcher && !independent && step.When != nil {
 		n := c.n.get("when")
 		l.at(n.place, join(c.path, "when"), "%s takes every record, as those that pass by would tear its batches apart; put a filter in front of it", step.Component)
 	}

@@ -44,7 +44,7 @@ func TestEveryLawCanBeBroken(t *testing.T) {
 			})
 		})
 	}
-	for _, laws := range [][]law{goodSource().laws(), goodStage(nil).laws(t), goodStage(batching).laws(t), goodStage(remembering).laws(t), goodSink().laws()} {
+	for _, laws := range [][]law{goodSource().laws(), goodStage(nil).laws(t), goodStage(batching).laws(t), goodApart(t).laws(t), goodStage(remembering).laws(t), goodSink().laws()} {
 		for _, l := range laws {
 			if !proven[l.name] {
 				t.Errorf("nothing shows that the law %q can be broken", l.name)
@@ -58,6 +58,7 @@ func TestGoodComponentsBreakNoLaw(t *testing.T) {
 	Source(t, goodSource())
 	Stage(t, goodStage(nil))
 	Stage(t, goodStage(batching))
+	Stage(t, goodApart(t))
 	Stage(t, goodStage(remembering))
 	Sink(t, goodSink())
 	Sink(t, SinkCase{New: func(*testing.T) pipeline.Sink { return forgetful{} }, Rows: sinkRows(), KeepsNothing: true})
@@ -328,6 +329,27 @@ func merge(batch []*pipeline.Record) []pipeline.Outcome {
 
 func batching(s *goodDouble) pipeline.Stage { return pairs{s, merge} }
 
+// apart is a Batcher for which a batch only saves time.
+type apart struct{ pairs }
+
+func (apart) Independent() {}
+
+// goodApart is one without fault: it processes each by itself.
+func goodApart(t *testing.T) StageCase {
+	c := goodStage(nil)
+	c.New = func(*testing.T) pipeline.Stage {
+		s := newDouble()
+		return apart{pairs{s, func(batch []*pipeline.Record) []pipeline.Outcome {
+			out := make([]pipeline.Outcome, len(batch))
+			for i, r := range batch {
+				out[i].Records, out[i].Err = s.process(t.Context(), r)
+			}
+			return out
+		}}}
+	}
+	return c
+}
+
 // inOrder is a stage that gets one record at a time.
 type inOrder struct{ *goodDouble }
 
@@ -439,6 +461,16 @@ func stageProofs() []proof {
 			return pairs{s, func(batch []*pipeline.Record) []pipeline.Outcome {
 				return slices.Repeat([]pipeline.Outcome{{Merged: true}}, len(batch))
 			}}
+		}),
+		wrapped("makes of a record what it does without the others", "counts them", func(s *goodDouble) pipeline.Stage {
+			return apart{pairs{s, func(batch []*pipeline.Record) []pipeline.Outcome {
+				out := make([]pipeline.Outcome, len(batch))
+				for i, r := range batch {
+					r.Set("of", pipeline.Text(strconv.Itoa(len(batch))))
+					out[i].Records = []*pipeline.Record{r}
+				}
+				return out
+			}}}
 		}),
 		brk("works on several records at once", "keeps the record in a place of its own", func(s *goodDouble) {
 			var mu sync.Mutex

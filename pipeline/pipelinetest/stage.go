@@ -67,6 +67,9 @@ func (c StageCase) laws(t *testing.T) []law {
 	if _, ok := stage.(pipeline.Batcher); ok {
 		laws = append(laws, law{"has an outcome for every record of a batch", c.outcomes})
 	}
+	if _, ok := stage.(pipeline.Independent); ok {
+		laws = append(laws, law{"makes of a record what it does without the others", c.independent})
+	}
 	if _, ok := stage.(pipeline.Stateful); ok {
 		laws = append(laws, law{"goes on with what it saved", c.goesOn}, law{"saves what is new", c.savesNews}, law{"notices what is damaged", c.damaged})
 	}
@@ -360,6 +363,28 @@ func (c StageCase) outcomes(t *testing.T) (b breaches) {
 			host = host || len(o.Records) > 0
 		}
 		b.close(stage)
+	}
+	return b
+}
+
+// independent shows a stage all rows, right and wrong, as one batch and one by one.
+func (c StageCase) independent(t *testing.T) (b breaches) {
+	stage := c.New(t)
+	defer b.close(stage)
+	size, _ := stage.(pipeline.Batcher).Batch()
+	rows := c.mixed()
+	for from := 0; from < len(rows); from += max(1, size) {
+		part := rows[from:min(len(rows), from+max(1, size))]
+		together := process(t.Context(), stage, records(t, part))
+		alone := make([]pipeline.Outcome, len(part))
+		for i, r := range records(t, part) {
+			alone[i] = process(t.Context(), stage, []*pipeline.Record{r})[0]
+		}
+		for i := range min(len(part), len(together)) {
+			if got, want := shown(together[i:i+1]), shown(alone[i:i+1]); got != want {
+				b.addf("%s becomes %s beside others, and %s alone", part[i], got, want)
+			}
+		}
 	}
 	return b
 }

@@ -157,12 +157,12 @@ type Lookup struct {
 }
 
 var (
-	_ pipeline.Stage   = (*Lookup)(nil)
-	_ pipeline.Batcher = (*Lookup)(nil)
-	_ pipeline.Shaper  = (*Lookup)(nil)
-	_ pipeline.Prober  = (*Lookup)(nil)
-	_ pipeline.Scaler  = (*Lookup)(nil)
-	_ pipeline.Closer  = (*Lookup)(nil)
+	_ pipeline.Stage       = (*Lookup)(nil)
+	_ pipeline.Independent = (*Lookup)(nil)
+	_ pipeline.Shaper      = (*Lookup)(nil)
+	_ pipeline.Prober      = (*Lookup)(nil)
+	_ pipeline.Scaler      = (*Lookup)(nil)
+	_ pipeline.Closer      = (*Lookup)(nil)
 )
 
 // New makes a Lookup. It opens nothing yet. The error is [pipeline.Problems].
@@ -219,6 +219,9 @@ const batchWait = time.Millisecond
 
 // Batch says how many records a question is about.
 func (l *Lookup) Batch() (size int, wait time.Duration) { return l.config.Batch, batchWait }
+
+// Independent says that each record gets its own row, whatever others are asked about with it.
+func (l *Lookup) Independent() {}
 
 // Scale bounds the connections by the number of questions there are at once. A database
 // that the program gave has bounds of the program's.
