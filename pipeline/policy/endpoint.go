@@ -94,7 +94,7 @@ func (e *endpoint) settle(w *waiter, o outcome, fine bool, now time.Time) (curre
 		if e.limiter.settle(&w.reservation, o, seen, now) {
 			e.slots.limit(w.level, now)
 		}
-		w.paced = e.limiter.paces()
+		w.paced, w.spaced = e.limiter.paces(), e.limiter.spaces()
 	}
 	return e.breaker.settle(w.pass, o)
 }

@@ -63,6 +63,7 @@ type waiter struct {
 	level       int           // how many were on the wire then, itself included
 	late        time.Duration // after which a second request may be made; 0 for never
 	paced       bool          // the last attempt was settled with requests being paced
+	spaced      bool          // and with a limiter that holds up who was refused
 }
 
 // enter returns nil when an attempt may be made; [gate.settle] must follow. Else

@@ -14,6 +14,7 @@ type Limiter struct {
 	at     time.Time // up to when time has passed
 	meters [kinds]meter
 	pace   pace
+	gap    *gap // in place of pace, for requests that are made one after the other
 	output mean // tokens of an answer
 }
 
@@ -24,6 +25,15 @@ func NewLimiter(limit RateLimit) *Limiter {
 		l.meters[k] = newMeter(k, Auto)
 	}
 	l.set(limit)
+	return l
+}
+
+// NewSerialLimiter returns a limiter for requests of which each is made when the one
+// before has ended. Where nobody tells a limit of them, it keeps a gap between them that
+// refusals have shown to be wanted.
+func NewSerialLimiter(limit RateLimit) *Limiter {
+	l := NewLimiter(limit)
+	l.gap = &gap{}
 	return l
 }
 
@@ -80,14 +90,22 @@ func (l *Limiter) reserve(r *reservation, ask Ask, now time.Time) (again time.Ti
 			longest = max(longest, wait)
 		}
 	}
-	if l.meters[Requests].want != Off {
+	switch {
+	case l.meters[Requests].want == Off:
+	case l.gap != nil:
+		longest = max(longest, l.gap.ready(now))
+	default:
 		longest = max(longest, l.pace.ready(now))
 	}
 	if longest > 0 {
 		return now.Add(min(recheck, max(soonest, time.Duration(longest*float64(time.Second))))), false
 	}
 	r.at, r.explained = now, false
-	r.mark = l.pace.take(now)
+	if l.gap != nil {
+		l.gap.take(now)
+	} else {
+		r.mark = l.pace.take(now)
+	}
 	for k := range kinds {
 		m := &l.meters[k]
 		due := m.take(units[k])
@@ -139,7 +157,9 @@ func (l *Limiter) refund(r *reservation) {
 	if r.at.IsZero() {
 		return
 	}
-	l.pace.giveBack(r.mark)
+	if l.gap == nil {
+		l.pace.giveBack(r.mark)
+	}
 	for k := range kinds {
 		l.meters[k].giveBack(r.charges[k].units, r.charges[k].due)
 	}
@@ -183,6 +203,12 @@ func (l *Limiter) settle(r *reservation, o outcome, explained bool, now time.Tim
 	}
 	if o == refused {
 		l.refuse(r)
+	}
+	if l.gap != nil {
+		if o == answered || !r.explained {
+			l.gap.settle(o == refused)
+		}
+		return false
 	}
 	return l.pace.settle(r.mark, r.at, o == refused && !explained && !r.explained, now)
 }
@@ -231,7 +257,14 @@ func (l *Limiter) paces() bool {
 			return true
 		}
 	}
-	return l.pace.rate > 0
+	return l.pace.rate > 0 || l.gap != nil && l.gap.hold() > 0
+}
+
+// spaces reports that it holds up whoever was refused.
+func (l *Limiter) spaces() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gap != nil && l.meters[Requests].want != Off
 }
 
 // FoundLimit is a limit by which requests are paced.
@@ -261,6 +294,9 @@ func (l *Limiter) found() (all []FoundLimit) {
 	}
 	if l.pace.rate > 0 && l.pace.trial.size == 0 {
 		all = append(all, FoundLimit{Requests, l.pace.rate * 60, "refusals"})
+	}
+	if l.gap != nil && l.gap.least > 0 {
+		all = append(all, FoundLimit{Requests, time.Minute.Seconds() / l.gap.least.Seconds(), "refusals"})
 	}
 	return all
 }

@@ -107,11 +107,14 @@ func (t *turn) afterRefusal(err error, after time.Duration) bool {
 	t.waiter.retry = false
 	t.waiter.ask.refused++ // it may have been taken for too small
 	after = t.here(after)
-	if t.waiter.paced { // the pace spares the other end; who doubles on top of it is left behind
+	switch {
+	case t.waiter.spaced:
+		t.rest(after, 0)
+	case t.waiter.paced: // the pace spares the other end; who doubles on top of it is left behind
 		t.rest(after, 1)
-		return true
+	default:
+		t.rest(after, t.refusals)
 	}
-	t.rest(after, t.refusals)
 	return true
 }
 

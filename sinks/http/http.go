@@ -47,6 +47,10 @@ type Config struct {
 	// answer of 2xx takes the rows of the request. 429 and 5xx have it made again, not before
 	// Retry-After; 401, 403, 404, 405 and redirects end the run. After any other the
 	// rows are sent in halves, until the ones to blame are found, which are dead letters.
+	//
+	// Messages show the server and, of the path, what are plain words or versions (`/v1/rows`);
+	// for anything else, which may be a token as in the address of a webhook, and for the
+	// values of parameters, they say ***.
 	URL string `yaml:"url" rowmill:"required"`
 	// The method of the requests. Defaults to POST.
 	Method string `yaml:"method" rowmill:"oneof=POST|PUT|PATCH"`
@@ -54,7 +58,11 @@ type Config struct {
 	// environment: ${TOKEN}. Defaults to a Content-Type that fits the body.
 	Headers map[string]pipeline.Secret `yaml:"headers"`
 	// How rows stand in a request: `array` is a JSON list, `jsonl` a line each, `object` a
-	// request for every row. Defaults to array.
+	// request for every row. With `object` the Idempotency-Key is the row's own: after a kill
+	// too it comes again with the same one, so that a server that heeds it takes each row
+	// exactly once, as long as it remembers its keys; with the others rows of the
+	// last moments may come again among others, under another key. A server that does not
+	// heed it gets at least once whatever is sent. Defaults to array.
 	Body string `yaml:"body" rowmill:"oneof=array|jsonl|object"`
 	// How many rows a request has at most. Defaults to 100.
 	Batch int `yaml:"batch" rowmill:"tuning,min=1"`
@@ -87,10 +95,11 @@ func (c Config) Validate() error {
 
 // Sink is the sink `http`.
 type Sink struct {
-	config Config
-	host   string
-	client *http.Client
-	taken  map[string]bool // requests of a Write that failed later: it is repeated
+	config  Config
+	where   string // in messages
+	secrets exchange.Secrets
+	client  *http.Client
+	taken   map[string]bool // requests of a Write that failed later: it is repeated
 }
 
 var (
@@ -125,7 +134,7 @@ func New(c Config, _ pipeline.Env) (*Sink, error) {
 	}
 	client := exchange.NewClient()
 	client.Timeout = time.Duration(c.Timeout)
-	return &Sink{config: c, host: u.Host, taken: map[string]bool{}, client: client}, nil
+	return &Sink{config: c, where: exchange.Address(u), secrets: exchange.NewSecrets(u, c.Headers), taken: map[string]bool{}, client: client}, nil
 }
 
 // Delivery is [pipeline.AtLeastOnce].
@@ -223,7 +232,7 @@ func (s *Sink) send(ctx context.Context, body []byte, key string) error {
 	}
 	response, err := s.client.Do(request)
 	if err != nil {
-		return exchange.Lost(s.host, err)
+		return exchange.Lost(s.where, err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	said, err := io.ReadAll(io.LimitReader(response.Body, exchange.MostSaid))
@@ -231,9 +240,9 @@ func (s *Sink) send(ctx context.Context, body []byte, key string) error {
 		return nil // whatever it says
 	}
 	if err != nil {
-		return exchange.Lost(s.host, err)
+		return exchange.Lost(s.where, err)
 	}
-	return judge(exchange.Refused(s.host, response, strings.TrimSpace(string(said))), response.StatusCode)
+	return judge(exchange.Refused(s.where, response, s.secrets.Hide(strings.TrimSpace(string(said)))), response.StatusCode)
 }
 
 // judge says what an answer means that does not take the rows: what is true of any rows

@@ -2,6 +2,7 @@ package http_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -170,10 +171,38 @@ func TestNoAnswer(t *testing.T) {
 	for name, c := range map[string]http.Config{
 		"cut": {URL: cut.url}, "nobody": {URL: "http://127.0.0.1:1/hunter2"}, "slow": {URL: slow.url, Timeout: pipeline.Duration(20 * time.Millisecond)},
 	} {
-		err := newSink(t, c).Write(t.Context(), records(t, `{"a":1}`))
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		err := newSink(t, c).Write(ctx, records(t, `{"a":1}`))
+		if ctx.Err() != nil {
+			t.Errorf("%s: Write has not given the request up, with a timeout of %v", name, c.Timeout)
+		}
+		cancel()
 		if class, _ := pipeline.Classify(err); class != pipeline.ClassTransient || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %v of class %v, want transient and no address", name, err, class)
 		}
+	}
+}
+
+// TestATokenInThePath: a message shows of the address what is no secret, also where the other
+// end says it.
+func TestATokenInThePath(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(_ int, w stdhttp.ResponseWriter, r *stdhttp.Request) bool {
+		stdhttp.Error(w, r.URL.String()+" with "+r.Header.Get("Authorization")+" is not known", stdhttp.StatusUnprocessableEntity)
+		return true
+	})
+	base, _, _ := strings.Cut(s.url, "/rows")
+	err := newSink(t, http.Config{
+		URL: base + "/services/T0K3NT0K3N/B000?token=hunter2", Headers: map[string]pipeline.Secret{"Authorization": "Bearer opensesame"},
+	}).Write(t.Context(), records(t, `{"a":1}`))
+	var batch *pipeline.BatchError
+	var known *pipeline.Error
+	if !errors.As(err, &batch) || !errors.As(batch.Refused[0], &known) {
+		t.Fatalf("got %v, want that the row is refused", err)
+	}
+	want := base + "/services/***/*** answers 422 Unprocessable Entity: /services/***/B000?token=*** with Bearer *** is not known"
+	if known.Error() != want || strings.Contains(known.Answer, "T0K3N") || strings.Contains(known.Answer, "opensesame") {
+		t.Errorf("got %q and the answer %q, want %q", known, known.Answer, want)
 	}
 }
 

@@ -8,11 +8,14 @@ import (
 	"io"
 	"log/slog"
 	stdhttp "net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/policy"
 	"github.com/rowmill/rowmill/sources/http"
 )
 
@@ -98,7 +101,7 @@ func TestAnswers(t *testing.T) {
 				return true
 			})
 			source := newSource(t, http.Config{
-				URL: a.url + "/here?token=hunter2hunter", Rows: c.rows, Paging: c.paging, MaxPage: 500,
+				URL: a.url + "/here/T0K3Nhunter2?token=hunter2hunter", Rows: c.rows, Paging: c.paging, MaxPage: 500,
 				Headers: map[string]pipeline.Secret{"X-Key": "opensesame"},
 			})
 			rows, err := read(source, t.Context())
@@ -108,7 +111,7 @@ func TestAnswers(t *testing.T) {
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), a.url+"/here, page ") {
+			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), a.url+"/here/***, page ") {
 				t.Fatalf("got %v, want an error with the page that says %q", err, c.want)
 			}
 			if class, code := pipeline.Classify(err); class != pipeline.ClassFatal || code == "" {
@@ -172,6 +175,58 @@ func TestItIsAskedAgain(t *testing.T) {
 			if asked := a.asked(); len(asked) != 4 || asked[1] != asked[2] {
 				t.Errorf("asked for %v, want the second page twice", asked)
 			}
+		})
+	}
+}
+
+// network is a server that is asked without a connection, on the clock of the test.
+type network func(*stdhttp.Request) *stdhttp.Response
+
+func (n network) RoundTrip(r *stdhttp.Request) (*stdhttp.Response, error) { return n(r), nil }
+
+// TestRefusalsAreLearnedFrom: a server that wants a fifth of a second between two requests,
+// and does not say so, gets soon what it wants, and the pages come nearly as fast as they can.
+func TestRefusalsAreLearnedFrom(t *testing.T) {
+	t.Parallel()
+	const pages, least = 20, 200 * time.Millisecond
+	for name, c := range map[string]struct {
+		retryAfter string
+		limit      policy.Rate
+		within     time.Duration
+		refused    int
+	}{
+		"nothing is said":  {"", policy.Auto, 5 * time.Second, 3},
+		"a second is said": {"1", policy.Auto, 7 * time.Second, 3},
+		"it is configured": {"1", 240, 6 * time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var last time.Time
+				refused := 0
+				s := newSource(t, http.Config{URL: "http://x.example/rows", Paging: http.Paging{Kind: "page", MaxPages: pages}, RateLimit: http.RateLimit{RequestsPerMinute: c.limit}})
+				s.Over(network(func(r *stdhttp.Request) *stdhttp.Response {
+					answer := httptest.NewRecorder()
+					if time.Since(last) < least {
+						refused++
+						if c.retryAfter != "" {
+							answer.Header().Set("Retry-After", c.retryAfter)
+						}
+						answer.WriteHeader(stdhttp.StatusTooManyRequests)
+					} else {
+						last = time.Now()
+						_, _ = fmt.Fprintf(answer, `[{"page":%q}]`, r.URL.RawQuery)
+					}
+					response := answer.Result()
+					response.Request = r
+					return response
+				}))
+				began := time.Now()
+				rows, err := read(s, t.Context())
+				if took := time.Since(began); err != nil || len(rows) != pages || took > c.within || refused > c.refused {
+					t.Errorf("got %d rows and %v in %v, with %d refusals; want %d within %v and %d at most", len(rows), err, took, refused, pages, c.within, c.refused)
+				}
+			})
 		})
 	}
 }

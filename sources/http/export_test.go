@@ -1,5 +1,10 @@
 package http
 
+import "net/http"
+
+// Over has a source ask what is no network.
+func (s *Source) Over(network http.RoundTripper) { s.client.Transport = network }
+
 // For tests of what is read and written.
 var (
 	NextLink  = nextLink

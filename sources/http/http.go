@@ -41,8 +41,9 @@ func Spec() pipeline.Spec {
 
 // Config is the configuration of the source "http". A zero field means its default.
 type Config struct {
-	// URL is the address of the first page, with all parameters that each request has. Its
-	// values appear in no message. A page that cannot be had is asked for again: after 429,
+	// URL is the address of the first page, with all parameters that each request has. Messages
+	// show its server and, of its path, what are plain words or versions (`/v1/rows`); for
+	// anything else, which may be a token, and for the values of its parameters, they say ***. A page that cannot be had is asked for again: after 429,
 	// 5xx, an answer that was cut short or was late, six times at most, not before
 	// Retry-After; 429 is no failure, and is waited out. Any other answer but 2xx ends the run,
 	// and it goes on when it is run again: with the page in which the first row stood that
@@ -108,8 +109,8 @@ type Paging struct {
 
 // RateLimit says how much may be asked for in a minute.
 type RateLimit struct {
-	// RequestsPerMinute is a number; auto, which goes by what the server refuses; or off.
-	// Defaults to auto.
+	// RequestsPerMinute is a number; auto, which finds by what the server refuses how far
+	// apart requests have to be; or off. Defaults to auto.
 	RequestsPerMinute policy.Rate `yaml:"requests_per_minute" rowmill:"tuning"`
 }
 
@@ -250,7 +251,7 @@ func New(c Config, env pipeline.Env) (*Source, error) {
 	options := policy.Defaults(pipeline.StepOptions{Name: "source", Parallelism: 1, Timeout: time.Duration(c.Timeout)}, pipeline.Waits)
 	s.policy = policy.New(policy.Settings{
 		StepOptions: options, Logger: env.Logger,
-		Limiter: policy.NewLimiter(policy.RateLimit{RequestsPerMinute: c.RateLimit.RequestsPerMinute, TokensPerMinute: policy.Off}),
+		Limiter: policy.NewSerialLimiter(policy.RateLimit{RequestsPerMinute: c.RateLimit.RequestsPerMinute, TokensPerMinute: policy.Off}),
 	})
 	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -168,14 +169,22 @@ func TestHTTPConformance(t *testing.T) {
 
 // read returns the rows of a source, with the error at the end.
 func read(s *http.Source, ctx context.Context) (rows []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readsWithin)
+	defer cancel()
 	for r, err := range s.Records(ctx) {
 		if r == nil {
 			return rows, err
 		}
 		rows = append(rows, string(r.AppendJSON(nil)))
 	}
+	if ctx.Err() != nil {
+		return rows, fmt.Errorf("the source neither came to its end nor failed within %v, but read %d rows", readsWithin, len(rows))
+	}
 	return rows, nil
 }
+
+// readsWithin is how long a test waits for what takes a moment.
+const readsWithin = 20 * time.Second
 
 // TestPages says which pages are asked for.
 func TestPages(t *testing.T) {

@@ -31,9 +31,7 @@ type page struct {
 
 // where names a page in messages.
 func (s *Source) where(p place) string {
-	u := *s.base
-	u.RawQuery, u.User = "", nil
-	return u.String() + ", " + s.text(p)
+	return exchange.Address(s.base) + ", " + s.text(p)
 }
 
 // fetch asks for a page, under the policies.
@@ -129,7 +127,7 @@ func (s *Source) failed(at place, err error) error {
 
 // refused says what an answer means that is no page, and what to do about it.
 func (s *Source) refused(at place, response *http.Response, said string) error {
-	e := exchange.Refused(s.where(at), response, s.secrets.hideText(said))
+	e := exchange.Refused(s.where(at), response, s.secrets.Hide(said))
 	e.Answer = ""
 	if response.StatusCode == http.StatusForbidden && e.RetryAfter > 0 {
 		e.Class = pipeline.ClassRefused // a rate limit, as some servers tell it
@@ -226,7 +224,7 @@ func hint(body []byte) string {
 // noJSON says what came in place of JSON.
 func (s *Source) noJSON(body []byte, contentType string, err error) error {
 	kind, _, _ := mime.ParseMediaType(contentType)
-	begin := s.secrets.hideText(exchange.FirstWords(string(body[:min(len(body), 200)])))
+	begin := s.secrets.Hide(exchange.FirstWords(string(body[:min(len(body), 200)])))
 	head := strings.ToLower(string(bytes.TrimSpace(body[:min(len(body), 64)])))
 	said := "without a Content-Type"
 	if kind != "" {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/rowmill/rowmill/internal/exchange"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -82,7 +83,7 @@ func (s *Source) address(p place) (*url.URL, error) {
 func (s *Source) lead(from *url.URL, link string) (*url.URL, error) {
 	u, err := from.Parse(strings.TrimSpace(link))
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, pipeline.Fatal("next", fmt.Errorf("the next page is at %q, which is no address", s.secrets.hideText(link)))
+		return nil, pipeline.Fatal("next", fmt.Errorf("the next page is at %q, which is no address", s.secrets.Hide(link)))
 	}
 	u.Fragment, u.User = "", nil
 	if u.Scheme == "http" && s.base.Scheme == "https" && hostOf(u) == hostOf(s.base) {
@@ -151,62 +152,41 @@ func unescape(s string) string {
 }
 
 // secrets are what of the configuration appears in no message and no place: the values of
-// the query, and those of the headers.
+// the query, what is not plain of the path, and the values of the headers.
 type secrets struct {
+	exchange.Secrets
 	base    *url.URL
 	query   map[string]string // by parameter
 	headers map[string]string // by header: the last word
-	texts   []string          // what is not to be repeated in messages
 }
 
-// shortestSecret keeps words like `en` out of what is blanked out of a message.
-const shortestSecret = 6
-
 func newSecrets(base *url.URL, headers map[string]pipeline.Secret) secrets {
-	s := secrets{base: base, query: map[string]string{}, headers: map[string]string{}}
-	note := func(text string) {
-		if len(text) >= shortestSecret {
-			s.texts = append(s.texts, text)
-		}
-	}
+	s := secrets{Secrets: exchange.NewSecrets(base, headers), base: base, query: map[string]string{}, headers: map[string]string{}}
 	for part := range strings.SplitSeq(base.RawQuery, "&") {
 		if value := valueOf(part); value != "" {
 			s.query[nameOf(part)] = value
-			note(value)
-			note(strings.TrimPrefix(part, nameOf(part)+"="))
 		}
-	}
-	if password, ok := base.User.Password(); ok {
-		note(password)
 	}
 	for name, value := range headers {
 		if words := strings.Fields(value.Reveal()); len(words) > 0 {
 			s.headers[name] = words[len(words)-1]
-			note(words[len(words)-1])
 		}
 	}
 	return s
 }
 
 // blank stands for a value of the configuration.
-const blank = "***"
+const blank = exchange.Blank
 
-// hideText blanks secrets out of a text that the server has sent.
-func (s secrets) hideText(text string) string {
-	for _, secret := range s.texts {
-		text = strings.ReplaceAll(text, secret, blank)
-	}
-	return text
-}
-
-// hideAddress writes an address without what the configuration holds: the server, and the
-// values of parameters. A server that is asked with a key writes it into its links.
+// hideAddress writes an address without what the configuration holds: the server, what is
+// not plain of the path, and the values of parameters. A server that is asked with a key
+// writes it into its links.
 func (s secrets) hideAddress(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return blank
 	}
-	text := "/" + strings.TrimPrefix(u.EscapedPath(), "/")
+	text := s.hidePath("/" + strings.TrimPrefix(u.EscapedPath(), "/"))
 	if u.Scheme != s.base.Scheme || u.Host != s.base.Host {
 		text = u.Scheme + "://" + u.Host + text
 	}
@@ -222,6 +202,41 @@ func (s secrets) hideAddress(address string) string {
 		}
 	}
 	return text + "?" + strings.Join(parts, "&")
+}
+
+// hidePath hides the elements of a path that stand in that of the configuration too, at
+// the same place, and are not plain.
+func (s secrets) hidePath(path string) string {
+	own, elements := strings.Split(s.base.EscapedPath(), "/"), strings.Split(path, "/")
+	for i, e := range elements {
+		switch {
+		case i < len(own) && e == own[i] && !exchange.Plain(e):
+			elements[i] = blank
+		case e == blank: // it is theirs
+			elements[i] = "%2A**"
+		}
+	}
+	return strings.Join(elements, "/")
+}
+
+// showPath reads what hidePath wrote, behind the name of a server or without that.
+func (s secrets) showPath(text string) (string, error) {
+	server := ""
+	if scheme, rest, ok := strings.Cut(text, "://"); ok {
+		host, _, _ := strings.Cut(rest, "/")
+		server = scheme + "://" + host
+	}
+	own, elements := strings.Split(s.base.EscapedPath(), "/"), strings.Split(strings.TrimPrefix(text, server), "/")
+	for i, e := range elements {
+		if e != blank {
+			continue
+		}
+		if i >= len(own) {
+			return "", fmt.Errorf("the page was asked for at %q, of which url does not hold all any more; --fresh starts over", text)
+		}
+		elements[i] = own[i]
+	}
+	return server + strings.Join(elements, "/"), nil
 }
 
 // holds reports whether a part of a query has a value of the configuration, and from which
@@ -259,6 +274,10 @@ func (s secrets) showAddress(text string) (string, error) {
 			return "", fmt.Errorf("the page was asked for with %q, which url and headers do not hold any more; --fresh starts over", nameOf(part))
 		}
 		parts[i] = part[:strings.IndexByte(part, '=')+1] + url.QueryEscape(value)
+	}
+	path, err := s.showPath(path)
+	if err != nil {
+		return "", err
 	}
 	u, err := s.base.Parse(path)
 	if err != nil {

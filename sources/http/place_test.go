@@ -122,6 +122,30 @@ func TestSecretsAreInNoPlace(t *testing.T) {
 	}
 }
 
+// TestATokenInThePathIsInNoPlace is about one that stands in the path of url.
+func TestATokenInThePathIsInNoPlace(t *testing.T) {
+	t.Parallel()
+	s := newSource(t, http.Config{URL: "https://x.example/api/T0K3N/rows", Hosts: []string{"y.example"}})
+	for address, want := range map[string]string{
+		"https://x.example/api/T0K3N/rows?page=2": "/api/***/rows?page=2",
+		"https://x.example/api/T0K3N":             "/api/***",
+		"https://y.example/api/T0K3N/":            "https://y.example/api/***/",
+		"https://x.example/api/7/T0K3N":           "/api/7/T0K3N", // theirs: it stands elsewhere
+		"https://x.example/***/***/x":             "/%2A**/%2A**/x",
+	} {
+		hidden, shown, err := s.HideAndShow(address)
+		if err != nil || hidden != want {
+			t.Errorf("%s: got %s, %v; want %s", address, hidden, err, want)
+		}
+		if shown = strings.ReplaceAll(shown, "%2A", "*"); shown != address {
+			t.Errorf("%s: came back as %s", address, shown)
+		}
+	}
+	if err := s.Seek(t.Context(), pipeline.Origin{Path: "page 2, /a/b/c/***", Line: 1}); err == nil || !strings.Contains(err.Error(), "--fresh") {
+		t.Errorf("got %v, want an error: what was blanked is gone", err)
+	}
+}
+
 // parsed is an address with its query decoded.
 func parsed(t *testing.T, address string) string {
 	t.Helper()
