@@ -1,12 +1,10 @@
 package parquetfile
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
@@ -93,20 +91,17 @@ func (f *File) Rows() int64 { return f.meta.NumRows }
 // Groups is how many row groups there are.
 func (f *File) Groups() int { return len(f.meta.RowGroups) }
 
-// Leaves is how many columns are read at once: the parts of nested ones count each.
-func (f *File) Leaves() int { return len(f.root.leaves) }
-
-// Extents are the places of the columns that are read, in their order: from which byte to
-// which.
-func (f *File) Extents() (all [][2]int64) {
-	for i := range f.meta.RowGroups {
-		for _, leaf := range f.root.leaves {
+// Extents are the places of each column that is read, of nested ones each part, by row
+// group: from which byte up to which.
+func (f *File) Extents() [][][2]int64 {
+	columns := make([][][2]int64, len(f.root.leaves))
+	for n, leaf := range f.root.leaves {
+		for i := range f.meta.RowGroups {
 			from, to := extent(&f.meta.RowGroups[i].Columns[leaf].MetaData)
-			all = append(all, [2]int64{from, min(to+chunkSlack, f.end)})
+			columns[n] = append(columns[n], [2]int64{from, min(to+chunkSlack, f.end)})
 		}
 	}
-	slices.SortFunc(all, func(a, b [2]int64) int { return cmp.Compare(a[0], b[0]) })
-	return all
+	return columns
 }
 
 // BytesRead is how many bytes of rows were read so far. It may be called while others

@@ -66,7 +66,7 @@ var _ interface {
 } = (*parquetRows)(nil)
 
 // openParquet reads the footer of an object in Parquet. Of its rows only those blocks are
-// fetched in which there is something that is wanted.
+// fetched in which there is something that is wanted, some of them ahead.
 func (s *Source) openParquet(ctx context.Context, o bucket.Object) (*rowfile.Rows, error) {
 	blocks := s.bucket.Blocks(ctx, o)
 	url := s.bucket.URL(o.Key)
@@ -74,13 +74,18 @@ func (s *Source) openParquet(ctx context.Context, o bucket.Object) (*rowfile.Row
 		Path: url, Columns: s.config.Columns, BinaryText: s.config.Binary == "text", MaxRecord: int(s.config.MaxRecord),
 	})
 	if err != nil {
+		blocks.Close()
 		return nil, err
 	}
-	var wanted []bucket.Extent
-	for _, e := range file.Extents() {
-		wanted = append(wanted, bucket.Extent{From: e[0], To: e[1]})
+	columns := make([][]bucket.Extent, 0)
+	for _, groups := range file.Extents() {
+		var column []bucket.Extent
+		for _, e := range groups {
+			column = append(column, bucket.Extent{From: e[0], To: e[1]})
+		}
+		columns = append(columns, column)
 	}
-	blocks.Plan(wanted, file.Leaves(), bucket.Fetched(s.config.Prefetch))
+	blocks.Plan(columns, s.config.Prefetch)
 	return rowfile.RowsOf(url, &parquetRows{File: file, blocks: blocks}), nil
 }
 
@@ -107,6 +112,7 @@ func (p *parquetRows) Close() error {
 		p.rows.Close()
 	}
 	p.File.Close()
+	p.blocks.Close()
 	return nil
 }
 

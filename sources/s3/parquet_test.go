@@ -8,7 +8,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/rowmill/rowmill/internal/bucket"
 	"github.com/rowmill/rowmill/internal/bucket/buckettest"
@@ -187,9 +189,9 @@ func TestAChangedParquetObject(t *testing.T) {
 
 // FuzzBlocks holds blocks to what an object holds, whatever was said to be wanted of it.
 func FuzzBlocks(f *testing.F) {
-	f.Add(uint64(1), 3, int64(1<<20))
-	f.Add(uint64(2), 1, int64(0))
-	f.Fuzz(func(t *testing.T, seed uint64, places int, held int64) {
+	f.Add(uint64(1), 3, 2)
+	f.Add(uint64(2), 1, 0)
+	f.Fuzz(func(t *testing.T, seed uint64, places, ahead int) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		data := make([]byte, 300<<10)
 		for i := range data {
@@ -200,13 +202,16 @@ func FuzzBlocks(f *testing.F) {
 		b := bucket.Open(bucket.Config{Bucket: buckettest.Name, Endpoint: server.URL}, buckettest.Env())
 		defer b.Close()
 		blocks := b.Blocks(t.Context(), bucket.Object{Key: "o", Size: int64(len(data))})
-		var wanted []bucket.Extent
+		defer blocks.Close()
+		wanted := make([][]bucket.Extent, min(max(places, 1), 8))
 		for at := int64(0); at < int64(len(data)); {
-			from := at + random.Int64N(80<<10)
-			at = from + random.Int64N(120<<10)
-			wanted = append(wanted, bucket.Extent{From: from, To: at})
+			for i := range wanted {
+				from := at + random.Int64N(80<<10)
+				at = from + random.Int64N(120<<10)
+				wanted[i] = append(wanted[i], bucket.Extent{From: from, To: at})
+			}
 		}
-		blocks.Plan(wanted, min(max(places, 1), 8), min(max(held, 0), 1<<20))
+		blocks.Plan(wanted, min(max(ahead, 0), 3))
 		for range 20 {
 			at := random.Int64N(int64(len(data)))
 			got := make([]byte, random.IntN(150<<10))
@@ -217,4 +222,55 @@ func FuzzBlocks(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestParquetFetchesAhead: with prefetch a column's next block comes while others are read, the
+// requests at a time are no more than it says, and the rows are the same; without, it is one.
+func TestParquetFetchesAhead(t *testing.T) {
+	t.Parallel()
+	data, want := object(t, 0, 3200, 800, 4000) // four row groups of 3 MB
+	for prefetch, atOnce := range map[int]int{0: 1, 1: 2, 3: 4} {
+		t.Run(fmt.Sprint(prefetch), func(t *testing.T) {
+			t.Parallel()
+			server := buckettest.New(t)
+			server.Put(t, "a.parquet", data)
+			var mu sync.Mutex
+			now, most := 0, 0
+			second := make(chan struct{})
+			server.Set(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+				mu.Lock()
+				if now++; now > most {
+					if most = now; most == 2 {
+						close(second)
+					}
+				}
+				mu.Unlock()
+				if prefetch > 0 && r.Method == http.MethodGet && planned(r.Header.Get("Range"), len(data)) {
+					select { // whoever fetches ahead does not wait for this one
+					case <-second:
+					case <-time.After(10 * time.Second):
+						t.Errorf("nothing else is fetched while %s is", r.Header.Get("Range"))
+					}
+				}
+				next.ServeHTTP(w, r)
+				mu.Lock()
+				now--
+				mu.Unlock()
+				return true
+			})
+			got := read(t.Context(), source(t, server, func(c *s3.Config) { c.Key, c.Prefetch = []string{"a.parquet"}, prefetch }))
+			compare(t, got, want)
+			if n, _ := fetched(t, server, "a.parquet", 0); most > atOnce || n > int64(len(data))+400<<10 {
+				t.Errorf("%d requests at once, want at most %d; %d bytes of %d", most, atOnce, n, len(data))
+			}
+		})
+	}
+}
+
+// planned reports whether a range is neither the first bytes of an object nor its footer, before
+// which nobody knows what to fetch ahead.
+func planned(text string, size int) bool {
+	var first, last int
+	_, err := fmt.Sscanf(text, "bytes=%d-%d", &first, &last)
+	return err == nil && first > 0 && first < size-100<<10
 }

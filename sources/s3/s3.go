@@ -102,8 +102,8 @@ type Config struct {
 	Anonymous bool `yaml:"anonymous" rowmill:"tuning"`
 	// Prefetch is how many chunks of 4 MiB are fetched ahead of the one that is being read, of
 	// the objects that follow as well, each over a connection of its own. So much memory is
-	// used at most; of parquet nothing is fetched ahead, and all columns share it. 0 fetches each
-	// when it is needed. Defaults to 4.
+	// used at most; of parquet it is what all columns share, each of which has a chunk ahead where
+	// there are not very many. 0 fetches each when it is needed. Defaults to 4.
 	Prefetch int `yaml:"prefetch" rowmill:"tuning,min=0,max=64"`
 }
 
