@@ -70,7 +70,7 @@ func harmed(err error) bool {
 // and to what is not synced, all rows are there in the end, each once.
 func TestEveryRowOnceAfterCrashes(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"a.jsonl", "a.csv.gz", "a.jsonl.zst"} {
+	for _, name := range crashFiles() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(rt *rapid.T) {
