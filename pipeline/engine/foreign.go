@@ -20,7 +20,8 @@ import (
 // parallelism 1). Anything else is [Loose].
 //
 // A panic in the operator's own goroutine ends the program, as a kill does: nobody else can
-// catch it. A run that keeps state goes on then.
+// catch it. Some operators close their output meanwhile, and then the run may fail first, with
+// that the operator has ended too early. A run that keeps state goes on then.
 func Foreign(flow streams.Flow) pipeline.Stage { return &foreignStage{flow: flow} }
 
 // Loose puts any go-streams operator between two stages: one that filters, splits, batches,
