@@ -26,6 +26,8 @@ type checkpoint struct {
 	Sink   sinkMark          `json:"sink"`
 	// DeadLetter is the sink for dead letters.
 	DeadLetter sinkMark `json:"dead_letter"`
+	// Refused are the records that have not ended and that one of several sinks has refused.
+	Refused []refusedMark `json:"refused,omitempty"`
 	// States are how long the files of the stages that remember are, by stage.
 	States  map[string]int64 `json:"states,omitempty"`
 	Journal journal.Mark     `json:"journal"`

@@ -50,7 +50,8 @@ type keeper struct {
 
 	// commit is held while a sink commits and what it committed ends, and while both
 	// are noted for a checkpoint: so that they are of the same moment.
-	commit sync.Mutex
+	commit  sync.Mutex
+	refused refusals // of several sinks, that have not ended; under commit
 
 	taking       sync.Mutex        // one checkpoint at a time
 	changes      atomic.Int64      // commits and answers so far
@@ -288,6 +289,9 @@ func (k *keeper) goOn(ctx context.Context) error {
 		k.run.log.Warn("the end of the journal was torn: answers of its last moments are asked for again",
 			slog.String("file", torn.Path), slog.Int64("byte", torn.Offset), slog.Int64("cut", torn.Bytes))
 	}
+	if err := k.restrict(); err != nil {
+		return err
+	}
 	if err := k.run.rewindSinks(ctx, k.previous.Sink, k.previous.DeadLetter); err != nil {
 		return err
 	}
@@ -374,6 +378,7 @@ func (k *keeper) note() (c checkpoint, settled func(pipeline.Ref) bool, covered 
 	if k.run.dead != nil {
 		c.DeadLetter = k.run.dead.mark()
 	}
+	c.Refused = k.refused.marks()
 	c.Usage = k.run.usage()
 	c.Elapsed = k.previous.Elapsed + time.Since(k.run.began)
 	return c, c.Source.settled(), covered

@@ -99,7 +99,7 @@ func drawPlan(t *rapid.T) *plan {
 	}
 	for i := range rapid.IntRange(0, 5).Draw(t, "stages") {
 		s := &part{
-			kind: rapid.SampledFrom([]string{"pass", "pass", "drop", "split", "wait", "wait", "bad", "again", "group", "batch", "limit", "foreign", "fresh", "fatal", "burst"}).Draw(t, "kind"),
+			kind: rapid.SampledFrom([]string{"pass", "pass", "drop", "split", "wait", "wait", "bad", "again", "group", "batch", "apart", "limit", "foreign", "fresh", "fatal", "burst"}).Draw(t, "kind"),
 			salt: i, parallelism: rapid.SampledFrom([]int{0, 1, 2, 64}).Draw(t, "parallelism"),
 			window:    rapid.SampledFrom([]int{0, 1, 3, 20}).Draw(t, "window"),
 			unordered: rapid.Bool().Draw(t, "unordered"),
@@ -174,6 +174,15 @@ func (s *part) make(r *pipeline.Record) ([]*pipeline.Record, error) {
 			panic("a bug")
 		}
 		r.Delete("junk")
+	case "apart":
+		switch s.draw(r, 8) {
+		case 0:
+			return nil, errBad
+		case 1:
+			return nil, nil
+		case 2:
+			return []*pipeline.Record{r.Child(), r}, nil
+		}
 	case "fatal":
 		r.Set("junk", pipeline.Text("x"))
 		if s.draw(r, 150) == 0 {
@@ -253,6 +262,40 @@ func (g grouped) ProcessBatch(_ context.Context, batch []*pipeline.Record) []pip
 	return out
 }
 
+// apart is a part whose batches only save time; some of their records are tried again.
+type apart struct{ *part }
+
+func (apart) Independent() {}
+
+func (a apart) Batch() (int, time.Duration) {
+	return a.count%10 + 1, time.Duration(a.salt%2) * 5 * time.Millisecond
+}
+
+func (a apart) ProcessBatch(ctx context.Context, batch []*pipeline.Record) []pipeline.Outcome {
+	a.most.Store(max(a.most.Load(), a.now.Add(1)))
+	defer a.now.Add(-1)
+	select {
+	case <-time.After(time.Duration(a.draw(batch[0], 50)) * time.Millisecond):
+	case <-ctx.Done():
+		return slices.Repeat([]pipeline.Outcome{{Err: ctx.Err()}}, len(batch))
+	}
+	out := make([]pipeline.Outcome, len(batch))
+	for i, r := range batch {
+		if _, junk := r.Lookup("junk"); junk {
+			out[i].Err = errors.New("sees what an attempt before it did")
+			continue
+		}
+		if n, _ := a.tries.LoadOrStore(r.Ref, new(int)); a.draw(r, 9) == 8 && *n.(*int) < 2 {
+			*n.(*int)++
+			r.Set("junk", pipeline.Text("x"))
+			out[i].Err = pipeline.Transient("busy", errBad)
+			continue
+		}
+		out[i].Records, out[i].Err = a.make(r)
+	}
+	return out
+}
+
 // sequential is a limit.
 type sequential struct {
 	*part
@@ -290,6 +333,8 @@ func (s *part) step() pipeline.Step {
 		step.Workload, step.Timeout = pipeline.Waits, -1
 	case "group", "batch":
 		step.Stage = grouped{s}
+	case "apart":
+		step.Stage, step.Workload, step.Timeout = apart{s}, pipeline.Waits, -1
 	case "limit":
 		step.Stage = &sequential{part: s}
 	case "foreign":

@@ -331,8 +331,12 @@ func (d *deadLetters) restrict(row uint64, sinks []string) error {
 	return nil
 }
 
-// onlyTo returns the sinks that a record is still for; nil for those that it would go to anyway.
+// onlyTo returns the sinks that a record is still for; nil for those that it would go to anyway,
+// which a nil receiver says of all.
 func (d *deadLetters) onlyTo(r *pipeline.Record) []string {
+	if d == nil {
+		return nil
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.only[r.Ref.Seq]

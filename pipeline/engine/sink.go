@@ -263,8 +263,9 @@ func (n *sinkNode) part(batch []*pipeline.Record, leaves []member, refused map[i
 	}
 	if _, several := n.sink.(pipeline.Router); several {
 		// What one sink has refused, others may have taken. That is committed first: once
-		// a record is a dead letter, it is not written again after a kill.
-		n.commitAll()
+		// a record is a dead letter, it is not written again after a kill. And until it is
+		// one, a checkpoint says that those have it.
+		n.commitAll(refusalsOf(batch, refused))
 	}
 	for i, r := range batch {
 		if err := refused[i]; err != nil {
@@ -330,6 +331,10 @@ func (n *sinkNode) refuse(r *pipeline.Record, m member, err error) {
 	r.SetTicket(m.leaf)
 	n.run.tracker.arrived.Add(-1) // it counts as a dead letter
 	n.run.bury(r, n.name, err, 1)
+	if n.run.dead == nil { // it has ended
+		defer n.run.keeper.committing()()
+		n.run.keeper.forgetRefused([]member{m})
+	}
 }
 
 func (n *sinkNode) end(leaves []member, how ending) {
@@ -338,13 +343,23 @@ func (n *sinkNode) end(leaves []member, how ending) {
 
 // commit makes durable what was written; only then has it ended.
 func (n *sinkNode) commit() {
-	if len(n.taken) > 0 || past(n.wake) {
-		n.commitAll()
+	if n.torn() {
+		n.end(n.taken, unfinished)
+		n.forgetTaken()
+	} else if len(n.taken) > 0 || past(n.wake) {
+		n.commitAll(nil)
 	}
 }
 
-// commitAll commits even if nothing was taken.
-func (n *sinkNode) commitAll() {
+// torn reports whether some of several sinks may have taken a batch that another has failed
+// with. It comes again in the run that goes on, which cuts them back to the commit before it.
+func (n *sinkNode) torn() bool {
+	_, several := n.sink.(pipeline.Router)
+	return n.broken && several && n.run.keeper != nil
+}
+
+// commitAll commits even if nothing was taken; beside what was, some sinks have refused these.
+func (n *sinkNode) commitAll(refused refusals) {
 	ctx, cancel := n.run.uncancelled()
 	defer cancel()
 	defer n.run.keeper.committing()()
@@ -359,8 +374,14 @@ func (n *sinkNode) commitAll() {
 		n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
 	} else {
 		n.at.Position = at
+		n.run.keeper.forgetRefused(n.taken)
+		n.run.keeper.refuse(refused)
 	}
 	n.end(n.taken, how)
+	n.forgetTaken()
+}
+
+func (n *sinkNode) forgetTaken() {
 	clear(n.taken)
 	n.taken = n.taken[:0]
 }

@@ -1,0 +1,138 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/sinks"
+)
+
+// hanging is a sink for dead letters that says when it is written to, and hangs then.
+type hanging struct {
+	pipeline.Sink
+	written chan struct{}
+}
+
+func (s hanging) Write(ctx context.Context, _ []*pipeline.Record) error {
+	close(s.written)
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A record that some sinks have, and others have refused, goes to those alone also when the
+// run ends before its dead letter is written: in the run that goes on, and in the one behind.
+func TestARecordThatSomeSinksHaveGoesToTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		then func(n int) bool // what is refused by the run that goes on
+		dead int
+	}{
+		"it is refused again": {func(n int) bool { return n%3 == 0 }, 3},
+		"it is taken then":    {func(int) bool { return false }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			never := func(int) bool { return false }
+			p := &threeSinks{dir: t.TempDir(), a: func(n int) bool { return n%3 == 0 }, b: never}
+			o := engine.Options{State: filepath.Join(p.dir, "state")}
+			for range 2 {
+				cut := p.pipeline(t, "dead.jsonl")
+				dead := hanging{cut.DeadLetter, make(chan struct{})}
+				cut.DeadLetter = dead
+				e, err := engine.Start(t.Context(), cut, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-dead.written
+				e.Abort()
+				if s, err := e.Wait(); err != nil || s.Counts.Unfinished != 3 {
+					t.Fatalf("got %+v, %v", s.Counts, err)
+				}
+			}
+			p.a = c.then
+			s, err := engine.Run(t.Context(), p.pipeline(t, "dead.jsonl"), o)
+			if err != nil || s.Counts.Delivered != int64(9-c.dead) || s.Counts.DeadLettered != int64(c.dead) {
+				t.Errorf("got %+v, %v", s.Counts, err)
+			}
+			if c.dead > 0 {
+				p.a = never
+				if _, err := p.retry(t); err != nil {
+					t.Error(err)
+				}
+			}
+			p.each(t, "a.jsonl", "b.jsonl", "c.jsonl")
+		})
+	}
+}
+
+// each asks whether every row is once in each of the files.
+func (p *threeSinks) each(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if got := rowsIn(t, p.dir, name); !slices.Equal(got, numbered(9)) {
+			t.Errorf("%s has %v, want every row once", name, got)
+		}
+	}
+}
+
+// breaking is a file whose Write fails behind so many rows.
+type breaking struct {
+	picky
+	rows   *int
+	after  int
+	err    error
+	failed func()
+}
+
+func (s breaking) Write(ctx context.Context, batch []*pipeline.Record) error {
+	if *s.rows += len(batch); *s.rows > s.after {
+		s.failed()
+		return s.err
+	}
+	return s.picky.Write(ctx, batch)
+}
+
+// What the sinks in front of one that fails have taken of a batch they are given again when the
+// run goes on: until then nothing of it may be committed.
+func TestABatchThatSomeSinksHaveTakenIsNotCommitted(t *testing.T) {
+	t.Parallel()
+	for name, fails := range map[string]error{"for good": errors.New("no space left"), "until the run is stopped": pipeline.Transient("busy", errors.New("busy"))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &threeSinks{dir: t.TempDir()}
+			for _, after := range []int{4, 1, 9} {
+				rows, failed := 0, make(chan struct{})
+				file := picky{fileTo(t, p.dir, "b.jsonl"), func(int) bool { return false }}
+				all, err := sinks.All(
+					sinks.Branch{Name: "a", Sink: fileTo(t, p.dir, "a.jsonl")},
+					sinks.Branch{Name: "b", Sink: breaking{file, &rows, after, fails, sync.OnceFunc(func() { close(failed) })}},
+				)
+				if err != nil {
+					t.Fatal(err)
+				}
+				e, err := engine.Start(t.Context(), pipeline.Pipeline{
+					Source: numbers{rows: 9}, Sink: all, Flush: pipeline.Flush{Records: 2, Every: time.Hour},
+				}, engine.Options{State: filepath.Join(p.dir, "state")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case <-failed:
+					e.Abort()
+				case <-e.Done():
+				}
+				if s, err := e.Wait(); (after == 9) != (err == nil && s.Counts.Unfinished == 0) {
+					t.Errorf("behind %d rows: got %+v, %v", after, s.Counts, err)
+				}
+			}
+			p.each(t, "a.jsonl", "b.jsonl")
+		})
+	}
+}
