@@ -165,6 +165,14 @@ type Timely interface {
 	Due() time.Time
 }
 
+// Portioned is a sink that takes so many records in one request, and any more in others.
+type Portioned interface {
+	Sink
+	// Portion is how many records a Write gets at most, 0 for any number: so each request is
+	// made again by itself where it is refused, and none that was taken waits for that.
+	Portion() int
+}
+
 // Publisher is a sink that shows what it wrote only when a checkpoint covers it.
 type Publisher interface {
 	Sink

@@ -121,6 +121,7 @@ var (
 	_ pipeline.Spooler   = (*route)(nil)
 	_ pipeline.Finisher  = (*route)(nil)
 	_ pipeline.Timely    = (*route)(nil)
+	_ pipeline.Portioned = (*route)(nil)
 	_ pipeline.Guarantor = (*route)(nil)
 )
 
@@ -413,6 +414,16 @@ func (b *branch) due() time.Time {
 		return t.Due()
 	}
 	return time.Time{}
+}
+
+// Portion is the smallest of the sinks'.
+func (s *route) Portion() (least int) {
+	for _, b := range s.branches {
+		if p, ok := b.Sink.(pipeline.Portioned); ok && p.Portion() > 0 && (least == 0 || p.Portion() < least) {
+			least = p.Portion()
+		}
+	}
+	return least
 }
 
 // Publish has the branches show what a checkpoint covers.

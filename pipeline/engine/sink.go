@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,7 +56,10 @@ func newSinkNode(r *run, name string, sink pipeline.Sink, flush pipeline.Flush, 
 	options.Timeout = 0 // a sink's own business
 	return &sinkNode{
 		run: r, name: name, sink: sink, flush: flush, how: how, in: newQueue(), done: make(chan struct{}),
-		policy: policy.New(policy.Settings{StepOptions: options, Stop: r.ctx.Done(), Logger: r.log, Rows: r.tracker.read.Load}),
+		policy: policy.New(policy.Settings{
+			StepOptions: options, Stop: r.ctx.Done(), Logger: r.log, Rows: r.tracker.read.Load,
+			Limiter: policy.NewSerialLimiter(policy.RateLimit{TokensPerMinute: policy.Off}),
+		}),
 	}
 }
 
@@ -222,6 +226,17 @@ func (n *sinkNode) timeout(timer *time.Timer, held int) <-chan time.Time {
 }
 
 func (n *sinkNode) write(batch []*pipeline.Record) {
+	most := max(1, len(batch))
+	if p, ok := n.sink.(pipeline.Portioned); ok && p.Portion() > 0 {
+		most = p.Portion()
+	}
+	for portion := range slices.Chunk(batch, most) {
+		n.writePortion(portion)
+	}
+}
+
+// writePortion writes what one Write takes.
+func (n *sinkNode) writePortion(batch []*pipeline.Record) {
 	batch, leaves := n.claim(batch)
 	if len(batch) == 0 {
 		return

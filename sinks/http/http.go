@@ -105,6 +105,7 @@ type Sink struct {
 var (
 	_ pipeline.Sink      = (*Sink)(nil)
 	_ pipeline.Deliverer = (*Sink)(nil)
+	_ pipeline.Portioned = (*Sink)(nil)
 )
 
 // New makes a Sink. The error is [pipeline.Problems].
@@ -139,6 +140,9 @@ func New(c Config, _ pipeline.Env) (*Sink, error) {
 
 // Delivery is [pipeline.AtLeastOnce].
 func (s *Sink) Delivery() pipeline.Delivery { return pipeline.AtLeastOnce }
+
+// Portion is how many rows a request has.
+func (s *Sink) Portion() int { return s.config.Batch }
 
 // Write sends a batch, in one request or several.
 func (s *Sink) Write(ctx context.Context, batch []*pipeline.Record) error {
