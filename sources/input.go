@@ -72,9 +72,11 @@ type opened struct {
 
 // open opens an input. What it reads counts as progress.
 func (f *File) open(in input) (*opened, error) {
-	o := &opened{raw: f.stdin}
+	o := &opened{}
 	source := codec.Input{Path: in.Path}
-	if in.Path != stdinName {
+	if in.Path == stdinName {
+		o.raw = infiles.Wakeable(f.stdin)
+	} else {
 		file, err := os.Open(in.Path)
 		if err != nil {
 			return nil, pipeline.Fatal("source", err)
