@@ -1,5 +1,5 @@
 // Package infiles finds the files that a source reads, and what they are known by in a
-// later run.
+// later run; and it reads standard input such that a stop does not wait for it.
 package infiles
 
 import (
