@@ -181,27 +181,27 @@ func (n *sinkNode) work() {
 			clear(batch)
 			batch, size = batch[:0], 0
 		}
-		committed := late || len(n.taken) >= commitRecords
-		if committed {
-			n.commit()
+		var asked time.Time
+		if late || len(n.taken) >= commitRecords {
+			asked = n.commit()
 			n.due = time.Time{}
 		}
-		n.wakeUp(committed)
+		n.wakeUp(asked)
 	}
 }
 
 // past reports whether it is so late already; zero is never.
 func past(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
 
-// wakeUp notes when the sink wants a commit. One that wants it behind a commit at once does not
-// get another before it has taken something.
-func (n *sinkNode) wakeUp(committed bool) {
+// wakeUp notes when the sink wants a commit. One that has had it, asked at that time or later,
+// and wants it still does not get another before it has taken something.
+func (n *sinkNode) wakeUp(asked time.Time) {
 	n.wake = time.Time{}
 	t, ok := n.sink.(pipeline.Timely)
 	if !ok || n.broken || !n.hasStarted() {
 		return
 	}
-	if n.wake = t.Due(); committed && past(n.wake) {
+	if n.wake = t.Due(); !n.wake.After(asked) {
 		n.wake = time.Time{}
 	}
 }
@@ -356,14 +356,17 @@ func (n *sinkNode) end(leaves []member, how ending) {
 	n.run.settled(n.run.tracker.settleLeaves(how, leaves...))
 }
 
-// commit makes durable what was written; only then has it ended.
-func (n *sinkNode) commit() {
+// commit makes durable what was written; only then has it ended. It returns when it asked the
+// sink; zero if it did not.
+func (n *sinkNode) commit() (asked time.Time) {
 	if n.torn() {
 		n.end(n.taken, unfinished)
 		n.forgetTaken()
 	} else if len(n.taken) > 0 || past(n.wake) {
+		asked = time.Now()
 		n.commitAll(nil)
 	}
+	return asked
 }
 
 // torn reports whether some of several sinks may have taken a batch that another has failed
