@@ -195,7 +195,7 @@ func (b *Blocks) begin(place int64, buffer []byte) *block {
 func (b *Blocks) length(place int64) int64 {
 	n := min(b.size, b.end(place)-place)
 	for _, k := range b.kept {
-		if k.from >= place+leastBlock {
+		if k.from > place {
 			n = min(n, k.from-place)
 		}
 	}
@@ -245,7 +245,12 @@ func (b *Blocks) behind(c columnChunk, k *block) int64 {
 		if group == 0 || k.covers(at) {
 			at = k.to()
 		}
-		if at < e.To {
+		switch {
+		case at >= e.To:
+			continue
+		case at > k.to() && at < k.to()+leastBlock: // for the columns in between too
+			return k.to()
+		default:
 			return at
 		}
 	}
