@@ -72,6 +72,37 @@ func TestARecordThatSomeSinksHaveGoesToTheOthersAlone(t *testing.T) {
 	}
 }
 
+// A retry that is cut short has given a record to one more sink: the next one gives it to those
+// alone that are left.
+func TestARetryThatIsCutShortGivesEachSinkItsRecordOnce(t *testing.T) {
+	t.Parallel()
+	all, never := func(int) bool { return true }, func(int) bool { return false }
+	p := &threeSinks{dir: t.TempDir(), a: all, b: all}
+	o := engine.Options{State: filepath.Join(p.dir, "state")}
+	if _, err := engine.Run(t.Context(), p.pipeline(t, "dead.jsonl"), o); err != nil {
+		t.Fatal(err)
+	}
+	p.b = never
+	cut := p.pipeline(t, "again.jsonl")
+	dead := hanging{cut.DeadLetter, make(chan struct{})}
+	cut.DeadLetter = dead
+	letters := engine.Retry{DeadLetters: filepath.Join(p.dir, "dead.jsonl"), Again: filepath.Join(p.dir, "again.jsonl")}
+	e, err := engine.StartRetry(t.Context(), cut, o, letters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-dead.written
+	e.Abort()
+	if s, err := e.Wait(); err != nil || s.Counts.Unfinished != 9 {
+		t.Fatalf("got %+v, %v", s.Counts, err)
+	}
+	p.a = never
+	if s, err := p.retry(t); err != nil || s.Counts.Delivered != 9 {
+		t.Errorf("got %+v, %v", s.Counts, err)
+	}
+	p.each(t, "a.jsonl", "b.jsonl", "c.jsonl")
+}
+
 // each asks whether every row is once in each of the files.
 func (p *threeSinks) each(t *testing.T, names ...string) {
 	t.Helper()
