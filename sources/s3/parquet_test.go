@@ -228,7 +228,7 @@ func FuzzBlocks(f *testing.F) {
 // requests at a time are no more than it says, and the rows are the same; without, it is one.
 func TestParquetFetchesAhead(t *testing.T) {
 	t.Parallel()
-	data, want := object(t, 0, 3200, 800, 4000) // four row groups of 3 MB
+	data, want := object(t, 0, 1600, 400, 4000) // four row groups of 1.6 MB
 	for prefetch, atOnce := range map[int]int{0: 1, 1: 2, 3: 4} {
 		t.Run(fmt.Sprint(prefetch), func(t *testing.T) {
 			t.Parallel()
