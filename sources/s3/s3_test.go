@@ -391,7 +391,10 @@ func TestSeekReadsNothingBefore(t *testing.T) {
 			break
 		}
 	}
-	before := len(server.Requests(http.MethodGet, "jsonl"))
+	// Another server: what the first was asked ahead may still be under way.
+	server = buckettest.New(t)
+	server.Put(t, "a.jsonl", text)
+	server.Put(t, "b.jsonl", text)
 	s := source(t, server, func(c *s3.Config) { c.Key, c.Prefetch = []string{"*.jsonl"}, 0 })
 	if err := s.Seek(t.Context(), at); err != nil {
 		t.Fatal(err)
@@ -400,7 +403,7 @@ func TestSeekReadsNothingBefore(t *testing.T) {
 		t.Errorf("got %.40s", first)
 	}
 	// The beginning, as it may hold a byte order mark, and what is behind the place: of 26 chunks.
-	if got := len(server.Requests(http.MethodGet, "jsonl")) - before; got > 4 {
+	if got := len(server.Requests(http.MethodGet, "jsonl")); got > 4 {
 		t.Errorf("%d requests, want 4 at most", got)
 	}
 }
