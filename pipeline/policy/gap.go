@@ -31,7 +31,8 @@ const (
 	noGap = time.Millisecond
 )
 
-// ready returns in how many seconds a request may be made, 0 for now.
+func (g *gap) advance(float64, float64, time.Time) {}
+
 func (g *gap) ready(now time.Time) (wait float64) {
 	return max(0, (g.hold() - now.Sub(g.last)).Seconds())
 }
@@ -48,15 +49,41 @@ func (g *gap) hold() time.Duration {
 	return min(hold, longestGap)
 }
 
-// take notes that a request is made.
-func (g *gap) take(now time.Time) { g.last = now }
+func (g *gap) take(now time.Time) mark {
+	g.last = now
+	return mark{}
+}
 
-// settle takes in how the last request ended.
-func (g *gap) settle(refused bool) {
-	if !refused {
-		g.letIn()
-		return
+// giveBack leaves it: to have made no request after all makes the next one late, no more.
+func (g *gap) giveBack(mark) {}
+
+func (g *gap) usual() float64 { return 0 }
+
+func (g *gap) found() float64 {
+	if g.least == 0 {
+		return 0
 	}
+	return 1 / g.least.Seconds()
+}
+
+func (g *gap) holds() bool { return g.hold() > 0 }
+
+func (g *gap) spaces() bool { return true }
+
+// settle is never sure that there are too many: there is one at a time.
+func (g *gap) settle(_ mark, _ time.Time, v verdict, _ time.Time) (tooMany bool) {
+	switch v {
+	case letIn:
+		g.letIn()
+	case unexplained, crowded:
+		g.refuse()
+	case explained: // the limit that is known holds it up
+	}
+	return false
+}
+
+// refuse lengthens the gap.
+func (g *gap) refuse() {
 	if g.refusals++; g.refusals > 1 { // what is waited after a refusal is no gap
 		return
 	}

@@ -13,14 +13,52 @@ type Limiter struct {
 	mu     sync.Mutex
 	at     time.Time // up to when time has passed
 	meters [kinds]meter
-	pace   pace
-	gap    *gap // in place of pace, for requests that are made one after the other
+	finder finder
 	output mean // tokens of an answer
 }
 
+// finder finds, by being refused, a limit of requests of which nobody tells, and holds them
+// to it.
+type finder interface {
+	// advance lets seconds pass. told is the limit of requests of which somebody tells, too,
+	// in requests a second; 0 for none.
+	advance(passed, told float64, now time.Time)
+	// ready returns in how many seconds a request may be made, 0 for now.
+	ready(now time.Time) (wait float64)
+	// take takes a request. What it returns is for giveBack and settle.
+	take(now time.Time) mark
+	// giveBack undoes take, at once or later.
+	giveBack(m mark)
+	// settle takes in how a request made at a time ended. It reports whether it was refused
+	// for there being too many.
+	settle(m mark, at time.Time, v verdict, now time.Time) (tooMany bool)
+	// usual is which share of the requests is refused whatever their pace.
+	usual() float64
+	// found is the limit that was found, in requests a second; 0 for none.
+	found() float64
+	// holds reports that it holds requests up, or would.
+	holds() bool
+	// spaces reports that whoever was refused is held up by it, and needs no backoff.
+	spaces() bool
+}
+
+// verdict is what the end of a request tells of a limit.
+type verdict uint8
+
+const (
+	letIn       verdict = iota
+	unexplained         // refused, and nothing that is known says why
+	crowded             // refused, as too many were in flight
+	explained           // refused by a limit that is known
+)
+
 // NewLimiter returns a limiter of its own, shared by nobody yet.
 func NewLimiter(limit RateLimit) *Limiter {
-	l := &Limiter{}
+	return newLimiter(limit, &pace{})
+}
+
+func newLimiter(limit RateLimit, f finder) *Limiter {
+	l := &Limiter{finder: f}
 	for k := range kinds {
 		l.meters[k] = newMeter(k, Auto)
 	}
@@ -32,9 +70,7 @@ func NewLimiter(limit RateLimit) *Limiter {
 // before has ended. Where nobody tells a limit of them, it keeps a gap between them that
 // refusals have shown to be wanted.
 func NewSerialLimiter(limit RateLimit) *Limiter {
-	l := NewLimiter(limit)
-	l.gap = &gap{}
-	return l
+	return newLimiter(limit, &gap{})
 }
 
 func (l *Limiter) set(limit RateLimit) {
@@ -90,22 +126,13 @@ func (l *Limiter) reserve(r *reservation, ask Ask, now time.Time) (again time.Ti
 			longest = max(longest, wait)
 		}
 	}
-	switch {
-	case l.meters[Requests].want == Off:
-	case l.gap != nil:
-		longest = max(longest, l.gap.ready(now))
-	default:
-		longest = max(longest, l.pace.ready(now))
+	if l.meters[Requests].want != Off {
+		longest = max(longest, l.finder.ready(now))
 	}
 	if longest > 0 {
 		return now.Add(min(recheck, max(soonest, time.Duration(longest*float64(time.Second))))), false
 	}
-	r.at, r.explained = now, false
-	if l.gap != nil {
-		l.gap.take(now)
-	} else {
-		r.mark = l.pace.take(now)
-	}
+	r.at, r.explained, r.mark = now, false, l.finder.take(now)
 	for k := range kinds {
 		m := &l.meters[k]
 		due := m.take(units[k])
@@ -143,11 +170,11 @@ func (l *Limiter) advance(now time.Time) {
 	for k := range kinds {
 		l.meters[k].advance(passed, now)
 	}
-	l.pace.told = 0
+	told := 0.0
 	if m := &l.meters[Requests]; !m.off() {
-		l.pace.told = m.rate(now)
+		told = m.rate(now)
 	}
-	l.pace.advance(passed, now)
+	l.finder.advance(passed, told, now)
 }
 
 // refund gives back the reservation of an attempt that was not made.
@@ -157,9 +184,7 @@ func (l *Limiter) refund(r *reservation) {
 	if r.at.IsZero() {
 		return
 	}
-	if l.gap == nil {
-		l.pace.giveBack(r.mark)
-	}
+	l.finder.giveBack(r.mark)
 	for k := range kinds {
 		l.meters[k].giveBack(r.charges[k].units, r.charges[k].due)
 	}
@@ -192,32 +217,40 @@ func (l *Limiter) observe(r *reservation, o Observation, now time.Time) (told bo
 	return told
 }
 
-// settle takes in how the attempt of a reservation ended; explained says that it was
-// refused for a reason that is known. It reports whether it was refused for there
-// being too many, though no limit that is known explains it.
-func (l *Limiter) settle(r *reservation, o outcome, explained bool, now time.Time) (tooMany bool) {
+// settle takes in how the attempt of a reservation ended; seen says that it was refused
+// because too many were in flight. It reports whether it was refused for there being too
+// many, though no limit that is known explains it.
+func (l *Limiter) settle(r *reservation, o outcome, seen bool, now time.Time) (tooMany bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r.at.IsZero() || o != answered && o != refused { // a failure tells nothing of a limit
 		return false
 	}
+	v := letIn
 	if o == refused {
 		l.refuse(r)
+		v = r.verdict(seen)
 	}
-	if l.gap != nil {
-		if o == answered || !r.explained {
-			l.gap.settle(o == refused)
-		}
-		return false
+	return l.finder.settle(r.mark, r.at, v, now)
+}
+
+// verdict is what it tells that the attempt of a reservation was refused.
+func (r *reservation) verdict(seen bool) verdict {
+	switch {
+	case r.explained:
+		return explained
+	case seen:
+		return crowded
+	default:
+		return unexplained
 	}
-	return l.pace.settle(r.mark, r.at, o == refused && !explained && !r.explained, now)
 }
 
 // usual is which share of the requests is refused whatever their pace.
 func (l *Limiter) usual() float64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.pace.usual
+	return l.finder.usual()
 }
 
 // wanted reports that there is anything to pace by, or to find out.
@@ -257,14 +290,14 @@ func (l *Limiter) paces() bool {
 			return true
 		}
 	}
-	return l.pace.rate > 0 || l.gap != nil && l.gap.hold() > 0
+	return l.finder.holds()
 }
 
 // spaces reports that it holds up whoever was refused.
 func (l *Limiter) spaces() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.gap != nil && l.meters[Requests].want != Off
+	return l.finder.spaces() && l.meters[Requests].want != Off
 }
 
 // FoundLimit is a limit by which requests are paced.
@@ -292,11 +325,8 @@ func (l *Limiter) found() (all []FoundLimit) {
 			all = append(all, FoundLimit{k, said, "headers"})
 		}
 	}
-	if l.pace.rate > 0 && l.pace.trial.size == 0 {
-		all = append(all, FoundLimit{Requests, l.pace.rate * 60, "refusals"})
-	}
-	if l.gap != nil && l.gap.least > 0 {
-		all = append(all, FoundLimit{Requests, time.Minute.Seconds() / l.gap.least.Seconds(), "refusals"})
+	if rate := l.finder.found(); rate > 0 {
+		all = append(all, FoundLimit{Requests, rate * 60, "refusals"})
 	}
 	return all
 }

@@ -176,11 +176,12 @@ func TestNoPermitLostOrMade(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := newBookings(t)
 		b.apart()
-		b.l.pace.rate, b.l.pace.limit, b.l.pace.low = 0.01, 0.01, 0.01 // below any limit that is told
+		p := &pace{rate: 0.01, limit: 0.01, low: 0.01} // below any limit that is told
+		b.l.finder = p
 		b.l.advance(b.now)
 		b.now = b.now.Add(time.Hour)
 		b.l.advance(b.now)
-		before, paced := b.l.meters, b.l.pace.due
+		before, paced := b.l.meters, p.due
 		b.run(b.reserve, b.reserve, b.refund, b.adjust, b.end)
 		check := func(when string) {
 			var spent, due [kinds]float64
@@ -197,7 +198,7 @@ func TestNoPermitLostOrMade(t *testing.T) {
 					t.Fatalf("%s: %s: spent %v, due %v of %v; %v and %v were booked", when, k, m.spent, m.due, before[k].due, spent[k], due[k])
 				}
 			}
-			if got := paced - b.l.pace.due; math.Abs(got-due[Requests]) > 1e-3 {
+			if got := paced - p.due; math.Abs(got-due[Requests]) > 1e-3 {
 				t.Fatalf("%s: %v taken of the pace, %v was booked", when, got, due[Requests])
 			}
 		}

@@ -35,8 +35,8 @@ type pace struct {
 	last    window    // the one before it
 	began   time.Time // when the window did
 	first   time.Time // when the one before it did, or the window itself
-	usual   float64   // which share is refused whatever the pace
-	tried   float64   // the same as the last trial has it; usual is around it
+	normal  float64   // which share is refused whatever the pace
+	tried   float64   // the same as the last trial has it; normal is around it
 	doubt   doubt
 	trial   trial
 
@@ -73,7 +73,7 @@ const (
 	// windowSize is how many requests make a window, if that takes so long that most of
 	// those that are refused are by then; else as many as are made in windowTime.
 	windowSize, windowTime = 64, 250 * time.Millisecond
-	// mostDrift is how far usual may drift above what a trial found.
+	// mostDrift is how far normal may drift above what a trial found.
 	mostDrift = 1.5
 	// mostlyClosed is from which share on so little is let in that it tells no limit.
 	mostlyClosed = 0.75
@@ -93,7 +93,8 @@ const (
 	slowest = 1.0 / 60
 )
 
-func (p *pace) advance(passed float64, now time.Time) {
+func (p *pace) advance(passed, told float64, now time.Time) {
+	p.told = told
 	if p.rate == 0 {
 		return
 	}
@@ -117,7 +118,6 @@ func (p *pace) curve() float64 {
 	return p.limit + by*x*x*x
 }
 
-// ready returns in how many seconds a request may be made, 0 for now.
 func (p *pace) ready(now time.Time) (wait float64) {
 	if p.rate == 0 || p.due >= -tiny {
 		return 0
@@ -126,7 +126,6 @@ func (p *pace) ready(now time.Time) (wait float64) {
 	return -p.due / p.rate
 }
 
-// take takes a request. What it returns is for giveBack and settle.
 func (p *pace) take(now time.Time) mark {
 	paced := p.rate > 0
 	if paced {
@@ -156,7 +155,6 @@ func (p *pace) next(now time.Time) {
 	p.window, p.began = window{}, now
 }
 
-// giveBack undoes take, at once or later.
 func (p *pace) giveBack(m mark) {
 	if m.paced && p.rate > 0 {
 		p.due = min(p.rate*spread.Seconds(), p.due+1)
@@ -182,20 +180,31 @@ func (p *pace) look() {
 		return
 	}
 	if p.last.made > 0 {
-		p.usual = min(mostDrift*p.tried, p.usual+(p.last.share()-p.usual)/32)
+		p.normal = min(mostDrift*p.tried, p.normal+(p.last.share()-p.normal)/32)
 	}
 	if p.doubt.clean++; p.doubt.clean >= cleanAfter {
 		p.doubt.forget()
 	}
 }
 
-// settle takes in how a request made at a time ended. It reports whether it was
-// refused for there being too many.
-func (p *pace) settle(m mark, at time.Time, refused bool, now time.Time) (tooMany bool) {
+func (p *pace) usual() float64 { return p.normal }
+
+func (p *pace) found() float64 {
+	if p.trial.size > 0 {
+		return 0
+	}
+	return p.rate
+}
+
+func (p *pace) holds() bool { return p.rate > 0 }
+
+func (p *pace) spaces() bool { return false }
+
+func (p *pace) settle(m mark, at time.Time, v verdict, now time.Time) (tooMany bool) {
 	if !at.After(p.changed) { // of the same burst
 		return false
 	}
-	if !refused {
+	if v != unexplained {
 		p.open()
 		return false
 	}
@@ -209,7 +218,7 @@ func (p *pace) settle(m mark, at time.Time, refused bool, now time.Time) (tooMan
 		}
 		p.trial = trial{}
 		p.doubt.forget()
-	case !w.tooMany(p.usual) || p.doubts(*w, now):
+	case !w.tooMany(p.normal) || p.doubts(*w, now):
 		return false
 	}
 	p.lower(w.share(), now)

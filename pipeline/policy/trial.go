@@ -101,9 +101,9 @@ func (p *pace) resolve(now time.Time) {
 	t, tried := p.trial, p.last
 	p.trial = trial{}
 	p.doubt.forget()
-	if tried.refused > 2 && tried.share()-p.usual >= (t.seen.least()-p.usual)/3 {
-		p.usual = max(p.usual, tried.share())
-		p.tried = p.usual
+	if tried.refused > 2 && tried.share()-p.normal >= (t.seen.least()-p.normal)/3 {
+		p.normal = max(p.normal, tried.share())
+		p.tried = p.normal
 		p.rate, p.grown = 0, 0
 		p.begin(now)
 		return
