@@ -82,6 +82,14 @@ type Independent interface {
 	Independent()
 }
 
+// Together reports whether what a stage makes of a record depends on which others are in its
+// batch: it is a [Batcher], and not [Independent].
+func Together(s Stage) bool {
+	_, batcher := s.(Batcher)
+	_, independent := s.(Independent)
+	return batcher && !independent
+}
+
 // Outcome is what became of one record of a batch.
 type Outcome struct {
 	// Records is what the record turned into.

@@ -46,7 +46,7 @@ func (n *stageNode) processBatch(batch, outs []*pipeline.Record) []*pipeline.Rec
 		saved[i] = r.Snapshot()
 	}
 	outcomes, attempts := n.batchOutcomes(admitted, saved)
-	g := group{tracker: &n.run.tracker, seen: map[*pipeline.Record]struct{}{}, merges: together(n.step.Stage)}
+	g := group{tracker: &n.run.tracker, seen: map[*pipeline.Record]struct{}{}, merges: pipeline.Together(n.step.Stage)}
 	for i, r := range admitted {
 		o, who := outcomes[i], identityOf(&saved[i])
 		outs = append(outs, ahead[i]...)
@@ -90,7 +90,7 @@ func (n *stageNode) admitted(batch []*pipeline.Record) (admitted []*pipeline.Rec
 // torn reports whether a batch is too small only because the run was stopped: one that
 // goes on would make others of the same records.
 func (n *stageNode) torn(batch []*pipeline.Record) bool {
-	return together(n.step.Stage) && n.run.keeper != nil && n.wait == 0 && len(batch) < n.chunk && n.run.stopped.Load() &&
+	return pipeline.Together(n.step.Stage) && n.run.keeper != nil && n.wait == 0 && len(batch) < n.chunk && n.run.stopped.Load() &&
 		!n.run.source.ended.Load() && !n.run.enough.Load()
 }
 

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"errors"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -53,8 +52,8 @@ func object(r *pipeline.Record) pipeline.Value {
 }
 
 func texts(all []string) pipeline.Value {
-	data, _ := json.Marshal(all) // texts have no error
-	return pipeline.RawJSON(string(data))
+	v, _ := pipeline.ValueOf(all) // texts have no error
+	return v
 }
 
 func integer(n int64) pipeline.Value {

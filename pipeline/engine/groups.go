@@ -19,7 +19,7 @@ type groups struct {
 
 // groupsOf returns the groups of a stage that need to be kept, or nil.
 func (k *keeper) groupsOf(n *stageNode) *groups {
-	if !together(n.step.Stage) || !n.ordered || n.wait == 0 {
+	if !pipeline.Together(n.step.Stage) || !n.ordered || n.wait == 0 {
 		return nil
 	}
 	return &groups{n.step.Name + "/groups", k}

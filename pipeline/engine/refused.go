@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -74,19 +75,30 @@ func (k *keeper) forgetRefused(ended []member) {
 	}
 }
 
+// stillThere is nil if the sinks that have refused a record are still there, of several.
+func stillThere(several pipeline.Router, refused []string) error {
+	if several == nil {
+		return fmt.Errorf("it was refused by %s of several sinks, and the pipeline has a single one now; the others have it: put them back", strings.Join(refused, ", "))
+	}
+	for _, name := range refused {
+		if !slices.ContainsFunc(several.Uses(), func(u pipeline.SinkUse) bool { return u.Name == name }) {
+			return fmt.Errorf("it was refused by %q, which is no sink of the pipeline now; the other sinks have it: put that one back", name)
+		}
+	}
+	return nil
+}
+
 // restrict has the records that some sinks have refused, when the run that this one goes on
 // with was cut short, go to those alone.
 func (k *keeper) restrict() error {
-	several, ok := k.run.sink.sink.(pipeline.Router)
-	if !ok || len(k.previous.Refused) == 0 {
+	if len(k.previous.Refused) == 0 {
 		return nil
 	}
+	several, _ := k.run.sink.sink.(pipeline.Router)
 	before := refusals{}
 	for _, m := range k.previous.Refused {
-		for _, name := range m.Sinks {
-			if !slices.ContainsFunc(several.Uses(), func(u pipeline.SinkUse) bool { return u.Name == name }) {
-				return fmt.Errorf("row %d was refused by %q, which is no sink of the pipeline now; the other sinks have the row: put that one back, or start over with --fresh", m.Row, name)
-			}
+		if err := stillThere(several, m.Sinks); err != nil {
+			return fmt.Errorf("row %d: %w, or start over with --fresh", m.Row, err)
 		}
 		before[recordKey{m.Row, m.Child}] = m.Sinks
 	}

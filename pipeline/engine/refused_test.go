@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -70,6 +71,50 @@ func TestARecordThatSomeSinksHaveGoesToTheOthersAlone(t *testing.T) {
 			p.each(t, "a.jsonl", "b.jsonl", "c.jsonl")
 		})
 	}
+}
+
+// What some sinks have and another has refused must not be written to those again, nor be
+// left out, if that one is no sink of the pipeline any more.
+func TestARunWithoutTheSinkThatHasRefusedDoesNotGoOn(t *testing.T) {
+	t.Parallel()
+	never := func(int) bool { return false }
+	p := &threeSinks{dir: t.TempDir(), a: func(n int) bool { return n == 4 }, b: never}
+	o := engine.Options{State: filepath.Join(p.dir, "state")}
+	cut := p.pipeline(t, "dead.jsonl")
+	dead := hanging{cut.DeadLetter, make(chan struct{})}
+	cut.DeadLetter = dead
+	e, err := engine.Start(t.Context(), cut, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-dead.written
+	e.Abort()
+	if s, err := e.Wait(); err != nil || s.Counts.Unfinished != 1 {
+		t.Fatalf("got %+v, %v", s.Counts, err)
+	}
+	p.a = never
+	renamed, err := sinks.All(
+		sinks.Branch{Name: "d", Sink: fileTo(t, p.dir, "a.jsonl")},
+		sinks.Branch{Name: "b", Sink: fileTo(t, p.dir, "b.jsonl")},
+		sinks.Branch{Name: "c", Sink: fileTo(t, p.dir, "c.jsonl")},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, sink := range map[string]pipeline.Sink{
+		`row 4: it was refused by "a", which is no sink of the pipeline now; the other sinks have it: put that one back, or start over with --fresh`:        renamed,
+		"row 4: it was refused by a of several sinks, and the pipeline has a single one now; the others have it: put them back, or start over with --fresh": fileTo(t, p.dir, "a.jsonl"),
+	} {
+		other := p.pipeline(t, "dead.jsonl")
+		other.Sink = sink
+		if _, err := engine.Run(t.Context(), other, o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	if s, err := engine.Run(t.Context(), p.pipeline(t, "dead.jsonl"), o); err != nil || s.Counts.Delivered != 9 {
+		t.Errorf("with that sink again: %+v, %v", s.Counts, err)
+	}
+	p.each(t, "a.jsonl", "b.jsonl", "c.jsonl")
 }
 
 // A retry that is cut short has given a record to one more sink: the next one gives it to those

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/rowmill/rowmill/internal/codec"
@@ -198,7 +197,7 @@ type deadLetters struct {
 	log    *slog.Logger
 	warned sync.Once // of letters of such stages
 
-	sinks []string // the names of several; nil for one
+	several pipeline.Router // nil for one sink
 
 	mu    sync.Mutex
 	enter map[uint64]int      // by row: the stage it enters; -1 if it stays a dead letter
@@ -208,9 +207,7 @@ type deadLetters struct {
 func newDeadLetters(retry Retry, sink pipeline.Sink) *deadLetters {
 	d := &deadLetters{retry: retry, stages: map[string]int{}, enter: map[uint64]int{}, only: map[uint64][]string{}}
 	if several, ok := sink.(pipeline.Router); ok {
-		for _, s := range several.Uses() {
-			d.sinks = append(d.sinks, s.Name)
-		}
+		d.several = several
 		several.Restrict(d.onlyTo)
 	}
 	return d
@@ -318,16 +315,15 @@ func (d *deadLetters) stageOf(row uint64) int {
 
 // restrict notes that a row is for these sinks alone; none is for all.
 func (d *deadLetters) restrict(row uint64, sinks []string) error {
-	for _, name := range sinks {
-		if !slices.Contains(d.sinks, name) {
-			return fmt.Errorf("it was refused by %q, which is no sink of the pipeline now; the other sinks have the record: put that one back", name)
-		}
+	if len(sinks) == 0 {
+		return nil
 	}
-	if len(sinks) > 0 {
-		d.mu.Lock()
-		d.only[row] = sinks
-		d.mu.Unlock()
+	if err := stillThere(d.several, sinks); err != nil {
+		return err
 	}
+	d.mu.Lock()
+	d.only[row] = sinks
+	d.mu.Unlock()
 	return nil
 }
 

@@ -20,20 +20,12 @@ func runsOrdered(steps []pipeline.Step) bool {
 	return false
 }
 
-// together reports whether what a stage makes of a record depends on which others are in its
-// batch.
-func together(s pipeline.Stage) bool {
-	_, batcher := s.(pipeline.Batcher)
-	_, independent := s.(pipeline.Independent)
-	return batcher && !independent
-}
-
 // NeedsOrder reports whether a stage's answer depends on the order of the records,
 // so that every stage in front of it runs ordered.
 func NeedsOrder(s pipeline.Stage) bool {
 	_, sequential := s.(pipeline.Sequential)
 	_, collects := s.(pipeline.Collector)
-	return sequential || together(s) || collects
+	return sequential || pipeline.Together(s) || collects
 }
 
 // runnable refuses a stage that cannot be run as it is declared.
@@ -41,7 +33,7 @@ func runnable(s pipeline.Step) error {
 	if s.Stage == nil {
 		return fmt.Errorf("stage %s is nil", s.Name)
 	}
-	if together(s.Stage) && s.When != nil {
+	if pipeline.Together(s.Stage) && s.When != nil {
 		return fmt.Errorf("stage %s works on batches, which cannot be had with When: put a filter in front of it", s.Name)
 	}
 	if _, knows := s.Stage.(pipeline.Deadliner); !knows && s.Deadlines != (pipeline.Deadlines{}) {

@@ -173,8 +173,7 @@ func (l *loader) checkTimeout(k timeoutKeys, c captured) {
 func (l *loader) checkSense(step pipeline.Step, c captured) {
 	_, turner := step.Stage.(pipeline.Turner)
 	_, sequential := step.Stage.(pipeline.Sequential)
-	_, batcher := step.Stage.(pipeline.Batcher)
-	if _, independent := step.Stage.(pipeline.Independent); batcher && !independent && step.When != nil {
+	if pipeline.Together(step.Stage) && step.When != nil {
 		n := c.n.get("when")
 		l.at(n.place, join(c.path, "when"), "%s takes every record, as those that pass by would tear its batches apart; put a filter in front of it", step.Component)
 	}
