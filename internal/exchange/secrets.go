@@ -70,12 +70,19 @@ func NewSecrets(base *url.URL, headers map[string]pipeline.Secret) Secrets {
 		s.note(password, nil)
 	}
 	for _, value := range headers {
-		if words := strings.Fields(value.Reveal()); len(words) > 0 {
-			s.note(words[len(words)-1], nil)
-		}
+		s.note(LastWord(value), nil)
 	}
 	slices.SortFunc(s.texts, func(a, b string) int { return len(b) - len(a) }) // one may be within another
 	return s
+}
+
+// LastWord is the secret part of a header's value, like `Bearer TOKEN`; "" of an empty one.
+func LastWord(header pipeline.Secret) string {
+	words := strings.Fields(header.Reveal())
+	if len(words) == 0 {
+		return ""
+	}
+	return words[len(words)-1]
 }
 
 // note adds a text, as it is written and as it is meant.

@@ -103,7 +103,7 @@ func TestARunWithoutTheSinkThatHasRefusedDoesNotGoOn(t *testing.T) {
 	}
 	for want, sink := range map[string]pipeline.Sink{
 		`row 4: it was refused by "a", which is no sink of the pipeline now; the other sinks have it: put that one back, or start over with --fresh`:        renamed,
-		"row 4: it was refused by a of several sinks, and the pipeline has a single one now; the others have it: put them back, or start over with --fresh": fileTo(t, p.dir, "a.jsonl"),
+		"row 4: it was refused by a of several sinks, and the pipeline has a single one now; the others have it: put them back, or start over with --fresh": &memory{},
 	} {
 		other := p.pipeline(t, "dead.jsonl")
 		other.Sink = sink

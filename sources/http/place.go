@@ -168,8 +168,8 @@ func newSecrets(base *url.URL, headers map[string]pipeline.Secret) secrets {
 		}
 	}
 	for name, value := range headers {
-		if words := strings.Fields(value.Reveal()); len(words) > 0 {
-			s.headers[name] = words[len(words)-1]
+		if word := exchange.LastWord(value); word != "" {
+			s.headers[name] = word
 		}
 	}
 	return s
