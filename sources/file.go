@@ -9,9 +9,9 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/meter"
 	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -105,7 +105,7 @@ type File struct {
 	start      *pipeline.Origin // of the row to begin with; nil for the first
 	identified []input          // what Identify found; nil if it was not called
 
-	done, total atomic.Int64 // bytes, as they are stored
+	meter meter.Meter // in bytes, as they are stored
 }
 
 var (
@@ -202,13 +202,12 @@ func (f *File) measure(files []input, skipped int) {
 		}
 		total += in.Size
 	}
-	f.done.Store(done)
-	f.total.Store(total)
+	f.meter.Start(done, total)
 }
 
 // Progress returns how many bytes of the files are read, as they are stored, and
 // how many there are; 0 if that is not known.
-func (f *File) Progress() (done, total int64) { return f.done.Load(), f.total.Load() }
+func (f *File) Progress() (done, total int64) { return f.meter.Progress() }
 
 // Shape tells the fields by the format, and for csv and tsv by the header of the
 // first file, if that is there. Nothing is known where formats differ.

@@ -86,7 +86,7 @@ func (f *File) open(in input) (*opened, error) {
 			source.At, source.Size = file, in.Size
 		}
 	}
-	source.Stream = &rowfile.Counter{R: o.bounded(in), Done: &f.done}
+	source.Stream = &rowfile.Counter{R: o.bounded(in), Done: &f.meter}
 	var err error
 	if o.Rows, err = f.reading().Open(source, f.format(in)); err != nil {
 		o.close()

@@ -7,9 +7,9 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/meter"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -225,7 +225,7 @@ func quoted(names []string) string {
 // Counter counts the bytes that are read, and those that are passed over.
 type Counter struct {
 	R    io.Reader
-	Done *atomic.Int64
+	Done *meter.Meter
 }
 
 // Read reads.

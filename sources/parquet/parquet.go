@@ -12,9 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 
 	"github.com/rowmill/rowmill/internal/infiles"
+	"github.com/rowmill/rowmill/internal/meter"
 	"github.com/rowmill/rowmill/internal/parquetfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -102,8 +102,7 @@ type Source struct {
 	start  *pipeline.Origin // of the row to begin with; nil for the first
 	found  []infiles.File   // what Identify found; nil if it was not called
 
-	reading     atomic.Pointer[parquetfile.File]
-	done, total atomic.Int64 // bytes of the files that are read, and of all
+	meter meter.Meter // in bytes of the files
 }
 
 var (
@@ -216,8 +215,7 @@ func (s *Source) toRead() (files []infiles.File, skipped int, err error) {
 			done += in.Size
 		}
 	}
-	s.done.Store(done)
-	s.total.Store(total)
+	s.meter.Start(done, total)
 	return files, skipped, nil
 }
 
@@ -250,13 +248,12 @@ func (s *Source) read(ctx context.Context, in infiles.File, like *parquetfile.Co
 		return false, err
 	}
 	defer rows.Close()
-	s.reading.Store(o.File)
-	defer s.reading.Store(nil)
+	s.meter.Enter(o.File, in.Size)
+	defer func() { s.meter.Leave(more) }()
 	for ctx.Err() == nil {
 		r, err := rows.Read()
 		switch {
 		case errors.Is(err, io.EOF):
-			s.done.Add(in.Size)
 			return true, nil
 		case r == nil:
 			return false, err
@@ -269,13 +266,7 @@ func (s *Source) read(ctx context.Context, in infiles.File, like *parquetfile.Co
 
 // Progress returns how many bytes of the files are read, and how many there are. Those of
 // columns that are left out count when their file is at its end.
-func (s *Source) Progress() (done, total int64) {
-	done, total = s.done.Load(), s.total.Load()
-	if f := s.reading.Load(); f != nil {
-		done = min(done+f.BytesRead(), total)
-	}
-	return done, total
-}
+func (s *Source) Progress() (done, total int64) { return s.meter.Progress() }
 
 // Shape tells the fields by the first file, if that is there.
 func (s *Source) Shape(pipeline.Shape) pipeline.Shape {

@@ -10,13 +10,13 @@ import (
 	"io"
 	"iter"
 	"strings"
-	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/bmatcuk/doublestar/v4"
 
 	"github.com/rowmill/rowmill/internal/bucket"
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/meter"
 	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -186,9 +186,7 @@ type Source struct {
 	start *pipeline.Origin // of the row to begin with; nil for the first
 	found []bucket.Object  // by Identify; nil if it was not called
 
-	done, total atomic.Int64                  // bytes, as they are stored
-	shown       atomic.Int64                  // what Progress has said: it never says less
-	reading     atomic.Pointer[bucket.Blocks] // of the object in Parquet that is being read; nil for none
+	meter meter.Meter // in bytes, as they are stored
 }
 
 var (
@@ -257,33 +255,27 @@ func (s *Source) readAll(ctx context.Context, yield func(*pipeline.Record, error
 	ahead := s.bucket.Ahead(ctx, objects, s.config.Prefetch)
 	defer ahead.Close()
 	for i := first; i < len(objects); i++ {
-		rows, err := s.open(ctx, objects[i], &rowfile.Counter{R: ahead.Open(i), Done: &s.done})
+		rows, err := s.open(ctx, objects[i], &rowfile.Counter{R: ahead.Open(i), Done: &s.meter})
 		if err != nil {
 			return err
 		}
-		counted := s.count(rows)
-		more, err := s.read(ctx, objects[i], rows, &columns, yield)
+		more, err := s.counted(ctx, objects[i], rows, &columns, yield)
 		rows.Close()
 		if err != nil || !more {
 			return err
 		}
-		counted(objects[i].Size)
 	}
 	return nil
 }
 
-// count has Progress count what is fetched of an object in Parquet. What it returns is called
-// with the size of the object at its end.
-func (s *Source) count(rows *rowfile.Rows) (end func(size int64)) {
-	p, ok := rows.Reader.(*parquetRows)
-	if !ok {
-		return func(int64) {}
+// counted reads the rows of an object. Of one in Parquet Progress counts what is fetched; of
+// others it counts what is read of the stream.
+func (s *Source) counted(ctx context.Context, o bucket.Object, rows *rowfile.Rows, columns *columns, yield func(*pipeline.Record, error) bool) (more bool, err error) {
+	if p, ok := rows.Reader.(*parquetRows); ok {
+		s.meter.Enter(p.blocks, o.Size)
+		defer func() { s.meter.Leave(more) }()
 	}
-	s.reading.Store(p.blocks)
-	return func(size int64) {
-		s.reading.Store(nil)
-		s.done.Add(size)
-	}
+	return s.read(ctx, o, rows, columns, yield)
 }
 
 // open reads the rows of an object from its bytes, as they come. Formats that are read by
@@ -320,28 +312,12 @@ func (s *Source) measure(objects []bucket.Object, skipped int) {
 		}
 		total += o.Size
 	}
-	s.done.Store(done)
-	s.shown.Store(done)
-	s.total.Store(total)
+	s.meter.Start(done, total)
 }
 
 // Progress returns how many bytes of the objects are read, as they are stored, and how
 // many there are.
-func (s *Source) Progress() (done, total int64) {
-	done, total = s.done.Load(), s.total.Load()
-	if blocks := s.reading.Load(); blocks != nil {
-		done = min(done+blocks.BytesRead(), total)
-	}
-	for { // from one object to the next it may seem to be less for a moment
-		shown := s.shown.Load()
-		if done <= shown {
-			return shown, total
-		}
-		if s.shown.CompareAndSwap(shown, done) {
-			return done, total
-		}
-	}
-}
+func (s *Source) Progress() (done, total int64) { return s.meter.Progress() }
 
 // Shape tells the fields where the format alone does: nothing is asked for it.
 func (s *Source) Shape(pipeline.Shape) pipeline.Shape {
