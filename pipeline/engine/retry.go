@@ -80,9 +80,7 @@ func (a *retrying) start(ctx context.Context, p pipeline.Pipeline) (*Execution, 
 	if _, err := os.Stat(a.retry.DeadLetters); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoDeadLetters, err)
 	}
-	if r, ok := p.Sink.(pipeline.Rewinder); !ok || DeliveryOf(p.Sink) == pipeline.NotKept {
-		return nil, errors.New("the sink cannot go on behind what is there")
-	} else if err := r.Check(ctx, a.run.Sink.Position); err != nil {
+	if err := a.check(ctx, p.Sink); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
 	source := newDeadLetters(a.retry, p.Sink)
@@ -105,6 +103,18 @@ func (a *retrying) start(ctx context.Context, p pipeline.Pipeline) (*Execution, 
 	r.retried, r.atEnd, source.log = source, a.end, r.log
 	go r.main(ctx)
 	return &Execution{run: r}, nil
+}
+
+// check says why a sink cannot take more than it has. One that is no [pipeline.Rewinder]
+// takes records by their key, or as they come, and so these too.
+func (a *retrying) check(ctx context.Context, sink pipeline.Sink) error {
+	if DeliveryOf(sink) == pipeline.NotKept {
+		return errors.New("what it is given is not kept, so that nothing can be added to it; run the pipeline anew")
+	}
+	if r, ok := sink.(pipeline.Rewinder); ok {
+		return r.Check(ctx, a.run.Sink.Position)
+	}
+	return nil
 }
 
 // read reads how the run has ended.
