@@ -20,33 +20,67 @@ const steady = 2 * time.Second
 const shortPause = time.Second
 
 // part is a piece of the progress line. Where there is no room for all, those of
-// the lowest weight are left out.
+// the lowest weight are left out; why nothing moves is rather cut short.
 type part struct {
 	text   string
 	weight int
 }
 
+// telling is the least weight of a part that is rather cut short than left out, and
+// leastText the least room for what is left of it.
+const (
+	telling   = 70
+	leastText = 24
+)
+
 // progressLine says how a run stands, in at most width columns; 0 is any width.
 // rate is in rows a second.
 func progressLine(s engine.Snapshot, rate float64, now time.Time, width int) string {
 	parts := slices.DeleteFunc(progressParts(s, rate, now), func(p part) bool { return p.text == "" })
-	for width > 0 && len(parts) > 1 && columns(joined(parts)) > width {
-		least := slices.MinFunc(parts, func(a, b part) int { return a.weight - b.weight })
-		parts = slices.DeleteFunc(parts, func(p part) bool { return p == least })
+	if width <= 0 {
+		return joined(parts)
 	}
-	line := joined(parts)
-	if width > 0 {
-		line = truncated(line, width)
-	}
-	return line
+	return truncated(joined(fitting(parts, width)), width)
 }
+
+// fitting leaves of the parts the heaviest, and those for which there is room beside it.
+func fitting(parts []part, width int) []part {
+	byWeight := make([]int, len(parts))
+	for i := range parts {
+		byWeight[i] = i
+	}
+	slices.SortFunc(byWeight, func(i, j int) int { return parts[j].weight - parts[i].weight })
+	room := width - columns(parts[byWeight[0]].text)
+	for _, i := range byWeight[1:] {
+		parts[i].text = fitted(parts[i], room-columns(between))
+		if parts[i].text != "" {
+			room -= columns(between) + columns(parts[i].text)
+		}
+	}
+	return slices.DeleteFunc(parts, func(p part) bool { return p.text == "" })
+}
+
+// fitted is the text of a part in so many columns; "" if that is too little.
+func fitted(p part, room int) string {
+	switch {
+	case columns(p.text) <= room:
+		return p.text
+	case p.weight >= telling && room >= leastText:
+		return truncated(p.text, room)
+	default:
+		return ""
+	}
+}
+
+// between stands between two parts.
+const between = " · "
 
 func joined(parts []part) string {
 	texts := make([]string, len(parts))
 	for i, p := range parts {
 		texts[i] = p.text
 	}
-	return strings.Join(texts, " · ")
+	return strings.Join(texts, between)
 }
 
 // progressParts are the pieces, in the order in which they stand.
@@ -169,7 +203,7 @@ func paused(s engine.Snapshot, now time.Time) string {
 	case longest.PausedUntil.IsZero():
 		return fmt.Sprintf("paused: %s %s", printable(longest.Name), printable(longest.Paused))
 	default:
-		return fmt.Sprintf("paused: %s %s until %s", printable(longest.Name), printable(longest.Paused), longest.PausedUntil.Format(time.TimeOnly))
+		return fmt.Sprintf("paused until %s: %s %s", longest.PausedUntil.Format(time.TimeOnly), printable(longest.Name), printable(longest.Paused))
 	}
 }
 
