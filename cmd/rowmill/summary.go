@@ -58,7 +58,7 @@ func summaryText(s engine.Summary, verdict, sink string) string {
 		fmt.Fprintf(&b, "  %-16s %9s   rows whose key an earlier row had\n", "repeated keys", humanize.Comma(s.RepeatedKeys))
 	}
 	b.WriteString(reasonsText(s.Reasons))
-	b.WriteString(stagesText(s.Stages))
+	b.WriteString(stagesText(s.Stages, s.Resumed))
 	b.WriteString(guaranteesText(s))
 	b.WriteString("\n  " + equation(s.Counts) + "\n")
 	return b.String()
@@ -186,8 +186,9 @@ func in(place string) string {
 	return "in " + printable(place)
 }
 
-// stagesText says what the stages that ask somebody did, a line each.
-func stagesText(stages []engine.StageSummary) string {
+// stagesText says what the stages that ask somebody did, a line each. In a run that went on
+// with another the requests are those of this one, and what was used is that of both.
+func stagesText(stages []engine.StageSummary, resumed bool) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	for _, s := range stages {
@@ -195,11 +196,15 @@ func stagesText(stages []engine.StageSummary) string {
 			continue
 		}
 		parts := []string{plural(s.Attempts, "request", "requests"), plural(s.Retries, "retry", "retries"), counted(s.Refusals, "refused"), hedged(s)}
+		used := make([]string, 0, len(s.Usage))
 		for _, name := range slices.Sorted(maps.Keys(s.Usage)) {
-			parts = append(parts, counted(s.Usage[name], strings.ReplaceAll(printable(name), "_", " ")))
+			used = append(used, counted(s.Usage[name], strings.ReplaceAll(printable(name), "_", " ")))
 		}
-		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
-		say(w, "  %s\t%s\n", printable(s.Name), strings.Join(parts, ", "))
+		text := listed(append(parts, used...))
+		if resumed && listed(used) != "" {
+			text = strings.TrimPrefix(listed(parts)+"; with the earlier run ", "; ") + listed(used)
+		}
+		say(w, "  %s\t%s\n", printable(s.Name), text)
 		for _, more := range append(endpointTexts(s.Endpoints), timeText(s.Time), foundText(s)) {
 			if more != "" {
 				say(w, "  \t%s\n", more)
@@ -211,6 +216,11 @@ func stagesText(stages []engine.StageSummary) string {
 		return ""
 	}
 	return "\n" + b.String()
+}
+
+// listed puts commas between those parts that are not empty.
+func listed(parts []string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(parts), func(p string) bool { return p == "" }), ", ")
 }
 
 // endpointTexts says how many requests went to each of several endpoints, and why one

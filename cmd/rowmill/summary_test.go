@@ -39,6 +39,31 @@ facts finished after 2.4s, 42 rows/s
   100 read = 100 delivered
 `,
 		},
+		"went on": {
+			engine.Summary{
+				Name: "facts", Elapsed: 2 * time.Second, Counts: engine.Counts{Read: 100, Delivered: 100}, Resumed: true, DoneBefore: 60, Replayed: 1,
+				Stages: []engine.StageSummary{
+					{Name: "llm", Calls: 39, Attempts: 40, Retries: 1, Usage: map[string]int64{"input_tokens": 2000, "output_tokens": 10}},
+					{Name: "judge", Usage: map[string]int64{"input_tokens": 3000}},
+					{Name: "other", Attempts: 7},
+				},
+			},
+			"finished", "file out/facts.jsonl",
+			`
+facts finished after 2.0s, 20 rows/s
+
+  went on with an earlier run, which had done 60 rows; 1 answer taken from its journal
+
+  read                   100
+  delivered              100   to file out/facts.jsonl
+
+  llm     40 requests, 1 retry; with the earlier run 2,000 input tokens, 10 output tokens
+  judge   with the earlier run 3,000 input tokens
+  other   7 requests
+
+  100 read = 100 delivered
+`,
+		},
 		"losses": {
 			engine.Summary{
 				Name: "triage", Elapsed: 187 * time.Second,

@@ -126,6 +126,9 @@ func (b *Bucket) connect(ctx context.Context) (*s3.Client, error) {
 // build makes the client: what the configuration says, then the environment that the
 // program gives, then the SDK's own chain (files, roles).
 func (b *Bucket) build(ctx context.Context) (*s3.Client, error) {
+	if err := b.halfKey(); err != nil {
+		return nil, err
+	}
 	loaded, err := config.LoadDefaultConfig(ctx, b.settings()...)
 	if err != nil {
 		return nil, pipeline.Fatal("s3_config", fmt.Errorf("s3: the AWS configuration cannot be used; check `profile` and the files in ~/.aws: %w", err))
@@ -150,6 +153,20 @@ func (b *Bucket) build(ctx context.Context) (*s3.Client, error) {
 			o.UsePathStyle = *b.config.PathStyle
 		}
 	}), nil
+}
+
+// halfKey is an error where one half of a key is given: the SDK passes by it in silence, and
+// asks as somebody else.
+func (b *Bucket) halfKey() error {
+	const id, secret = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
+	there, missing := id, secret
+	if b.env.Lookup(id) == "" {
+		there, missing = secret, id
+	}
+	if b.config.Anonymous || b.config.Profile != "" || b.env.Lookup(there) == "" || b.env.Lookup(missing) != "" {
+		return nil
+	}
+	return pipeline.Fatal("s3_credentials", fmt.Errorf("s3: %s is set, and %s is not: set both, or neither", there, missing))
 }
 
 func (b *Bucket) settings() []func(*config.LoadOptions) error {

@@ -107,10 +107,14 @@ func (b *Bucket) advice(what, key string, err error) (code, advice string) {
 		return "s3_credentials", "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or name a `profile`"
 	case status == http.StatusMovedPermanently, name == "AuthorizationHeaderMalformed", name == "PermanentRedirect", name == "IllegalLocationConstraintException":
 		return "s3_region", b.regionAdvice(err)
+	case status == http.StatusForbidden && wordless(name):
+		return "s3_denied", "the server does not say why: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and whether they may " + what + " it, or ask as another with `profile`" + b.anonymousAdvice()
 	case status == http.StatusForbidden, status == http.StatusUnauthorized:
 		return "s3_denied", "whoever asks may not " + what + " it: check its permissions, or ask as another with `profile`" + b.anonymousAdvice()
 	case status == http.StatusPreconditionFailed:
 		return CodeChanged, "it is not what it was when the run began; --fresh starts over with what is there now"
+	case status == http.StatusNotFound && key != "" && wordless(name):
+		return CodeNotFound, "there is no such object (any more), or no such bucket"
 	case status == http.StatusNotFound && key != "":
 		return CodeNotFound, "there is no such object (any more)"
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
@@ -120,6 +124,10 @@ func (b *Bucket) advice(what, key string, err error) (code, advice string) {
 	}
 	return b.unanswered(err)
 }
+
+// wordless reports whether a code is only the name of the status: the answer to HEAD has
+// no body in which the server could say more.
+func wordless(code string) bool { return code == "" || code == "Forbidden" || code == "NotFound" }
 
 // unanswered is about requests that have not come as far as an answer.
 func (b *Bucket) unanswered(err error) (code, advice string) {
