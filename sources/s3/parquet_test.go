@@ -2,9 +2,7 @@ package s3_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -185,43 +183,6 @@ func TestAChangedParquetObject(t *testing.T) {
 	if !bucket.IsCode(last, bucket.CodeChanged) || !strings.Contains(fmt.Sprint(last), "s3://rows/a.parquet") {
 		t.Errorf("got %v", last)
 	}
-}
-
-// FuzzBlocks holds blocks to what an object holds, whatever was said to be wanted of it.
-func FuzzBlocks(f *testing.F) {
-	f.Add(uint64(1), 3, 2)
-	f.Add(uint64(2), 1, 0)
-	f.Fuzz(func(t *testing.T, seed uint64, places, ahead int) {
-		random := rand.New(rand.NewPCG(seed, 0))
-		data := make([]byte, 300<<10)
-		for i := range data {
-			data[i] = byte(random.Uint32())
-		}
-		server := buckettest.New(t)
-		server.Put(t, "o", string(data))
-		b := bucket.Open(bucket.Config{Bucket: buckettest.Name, Endpoint: server.URL}, buckettest.Env())
-		defer b.Close()
-		blocks := b.Blocks(t.Context(), bucket.Object{Key: "o", Size: int64(len(data))})
-		defer blocks.Close()
-		wanted := make([][]bucket.Extent, min(max(places, 1), 8))
-		for at := int64(0); at < int64(len(data)); {
-			for i := range wanted {
-				from := at + random.Int64N(80<<10)
-				at = from + random.Int64N(120<<10)
-				wanted[i] = append(wanted[i], bucket.Extent{From: from, To: at})
-			}
-		}
-		blocks.Plan(wanted, min(max(ahead, 0), 3))
-		for range 20 {
-			at := random.Int64N(int64(len(data)))
-			got := make([]byte, random.IntN(150<<10))
-			n, err := blocks.ReadAt(got, at)
-			want := data[at:min(at+int64(len(got)), int64(len(data)))]
-			if !bytes.Equal(got[:n], want) || (err != nil) != (len(want) < len(got)) || err != nil && !errors.Is(err, io.EOF) {
-				t.Fatalf("%d bytes at %d: got %d, want %d: %v", len(got), at, n, len(want), err)
-			}
-		}
-	})
 }
 
 // TestParquetFetchesAhead: with prefetch a column's next block comes while others are read, the
