@@ -56,12 +56,14 @@ func TestARecordThatSomeSinksHaveGoesToTheOthersAlone(t *testing.T) {
 				if s, err := e.Wait(); err != nil || s.Counts.Unfinished != 3 {
 					t.Fatalf("got %+v, %v", s.Counts, err)
 				}
+				p.noted(t, 3)
 			}
 			p.a = c.then
 			s, err := engine.Run(t.Context(), p.pipeline(t, "dead.jsonl"), o)
 			if err != nil || s.Counts.Delivered != int64(9-c.dead) || s.Counts.DeadLettered != int64(c.dead) {
 				t.Errorf("got %+v, %v", s.Counts, err)
 			}
+			p.noted(t, 0)
 			if c.dead > 0 {
 				p.a = never
 				if _, err := p.retry(t); err != nil {
@@ -146,6 +148,34 @@ func TestARetryThatIsCutShortGivesEachSinkItsRecordOnce(t *testing.T) {
 		t.Errorf("got %+v, %v", s.Counts, err)
 	}
 	p.each(t, "a.jsonl", "b.jsonl", "c.jsonl")
+}
+
+// Records that have ended are forgotten: a checkpoint does not grow with what was refused.
+func TestWhatWasRefusedIsForgotten(t *testing.T) {
+	t.Parallel()
+	for name, dead := range map[string]string{"with dead letters": "dead.jsonl", "without": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &threeSinks{dir: t.TempDir(), a: func(n int) bool { return n%3 == 0 }, b: func(n int) bool { return n%2 == 0 }}
+			run := p.pipeline(t, "dead.jsonl")
+			if dead == "" {
+				run.DeadLetter = nil
+			}
+			s, err := engine.Run(t.Context(), run, engine.Options{State: filepath.Join(p.dir, "state")})
+			if err != nil || s.Counts.Delivered != 3 {
+				t.Errorf("got %+v, %v", s.Counts, err)
+			}
+			p.noted(t, 0)
+		})
+	}
+}
+
+// noted asks whether the checkpoint has so many records that some sinks have refused.
+func (p *threeSinks) noted(t *testing.T, want int) {
+	t.Helper()
+	if n, err := engine.Refused(filepath.Join(p.dir, "state")); err != nil || n != want {
+		t.Errorf("the checkpoint has %d refused records (%v), want %d", n, err, want)
+	}
 }
 
 // each asks whether every row is once in each of the files.
