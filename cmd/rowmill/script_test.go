@@ -137,13 +137,13 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile("(?m)" + args[1])
 	ts.Check(err)
 	var content []byte
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		content, _ = os.ReadFile(ts.MkAbs(args[0])) // it may not be there yet
 		if re.Match(content) {
 			return
 		}
 	}
-	ts.Fatalf("%s does not match %q within 20s:\n%s", args[0], args[1], content)
+	ts.Fatalf("%s does not match %q within two minutes:\n%s", args[0], args[1], content)
 }
 
 func signalTo(ts *testscript.TestScript, neg bool, args []string) {

@@ -73,14 +73,14 @@ func (f watchedFile) Sync() error {
 // grows fast a checkpoint does not wait for its time.
 func TestTheJournalIsNotAsLongAsTheRun(t *testing.T) {
 	t.Parallel()
-	const rows, size = 10_000, 32 << 10 // 312 MiB in all
+	const rows, size = 5_000, 32 << 10 // 156 MiB in all
 	dir := t.TempDir()
 	var most int64
 	sink := &watchingSink{paperSink: &paperSink{paper: new(paper)}, seen: func() { most = max(most, sizeOfFiles(t, dir, "journal.")) }}
 	var syncs, renames atomic.Int64
 	checkpoints := make(chan struct{}, rows)
 	o := engine.Options{State: dir}.On(renamingFS{watchedFS{fsys.OS{}, &syncs, &renames}, checkpoints}, time.Hour)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	step := fat(size)
 	step.Stage = pausing{step.Stage, 600, checkpoints}
@@ -93,7 +93,7 @@ func TestTheJournalIsNotAsLongAsTheRun(t *testing.T) {
 	if most > rows*size*3/4 || most == 0 {
 		t.Errorf("the journal had %d MiB, want far less than the %d of all answers", most>>20, rows*size>>20)
 	}
-	if n := renames.Load(); n < 10 {
+	if n := renames.Load(); n < 6 {
 		t.Errorf("%d checkpoints, want one at least for every 16 MiB of answers", n)
 	}
 }

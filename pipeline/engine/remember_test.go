@@ -75,7 +75,7 @@ func (onSave) Load(io.Reader) error   { return nil }
 func TestNoRowIsDoneThatAStageForgets(t *testing.T) {
 	t.Parallel()
 	const rows, before, during = 30, 10, 18
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	wait := func(c <-chan struct{}) {
 		select {

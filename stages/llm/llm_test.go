@@ -136,7 +136,7 @@ func france() *pipeline.Record { return row("country", "France") }
 // ask processes one row and returns it as JSON.
 func ask(t *testing.T, s *llm.Stage, r *pipeline.Record) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	out, err := s.Process(ctx, r)
 	if err != nil {
