@@ -24,6 +24,7 @@ const shortPause = time.Second
 type part struct {
 	text   string
 	weight int
+	end    string // of the text; where that is cut short this stays
 }
 
 // telling is the least weight of a part that is rather cut short than left out, and
@@ -66,7 +67,7 @@ func fitted(p part, room int) string {
 	case columns(p.text) <= room:
 		return p.text
 	case p.weight >= telling && room >= leastText:
-		return truncated(p.text, room)
+		return truncated(strings.TrimSuffix(p.text, p.end), room-columns(p.end)) + p.end
 	default:
 		return ""
 	}
@@ -88,16 +89,16 @@ func progressParts(s engine.Snapshot, rate float64, now time.Time) []part {
 	done := doneRows(s)
 	onWire, retries, refusals := asking(s)
 	return []part{
-		{rowsOf(done, s), 100},
-		{draining(s), 90},
-		{paused(s, now), 80},
-		{rateText(rate), 40},
-		{counted(int64(onWire), "in flight"), 30},
-		{counted(s.Counts.DeadLettered+s.Counts.DroppedOnError, "failed"), 60},
-		{plural(retries, "retry", "retries"), 20},
-		{counted(refusals, "refused"), 10},
-		{waiting(s), 70},
-		{remaining(s, done, rate), 50},
+		{text: rowsOf(done, s), weight: 100},
+		{text: draining(s), weight: 90},
+		paused(s, now),
+		{text: rateText(rate), weight: 40},
+		{text: counted(int64(onWire), "in flight"), weight: 30},
+		{text: counted(s.Counts.DeadLettered+s.Counts.DroppedOnError, "failed"), weight: 60},
+		{text: plural(retries, "retry", "retries"), weight: 20},
+		{text: counted(refusals, "refused"), weight: 10},
+		{text: waiting(s), weight: 70},
+		{text: remaining(s, done, rate), weight: 50},
 	}
 }
 
@@ -189,8 +190,9 @@ func draining(s engine.Snapshot) string {
 	return ""
 }
 
-// paused is why nothing is sent, for the stage that pauses longest.
-func paused(s engine.Snapshot, now time.Time) string {
+// paused is why nothing is sent and until when, for the stage that pauses longest.
+func paused(s engine.Snapshot, now time.Time) (p part) {
+	p.weight = 80
 	var longest engine.StageSnapshot
 	for _, stage := range s.Stages {
 		if stage.Paused != "" && (longest.Paused == "" || stage.PausedUntil.After(longest.PausedUntil)) {
@@ -199,12 +201,12 @@ func paused(s engine.Snapshot, now time.Time) string {
 	}
 	switch {
 	case longest.Paused == "", !longest.PausedUntil.IsZero() && longest.PausedUntil.Sub(now) < shortPause:
-		return ""
-	case longest.PausedUntil.IsZero():
-		return fmt.Sprintf("paused: %s %s", printable(longest.Name), printable(longest.Paused))
-	default:
-		return fmt.Sprintf("paused until %s: %s %s", longest.PausedUntil.Format(time.TimeOnly), printable(longest.Name), printable(longest.Paused))
+		return p
+	case !longest.PausedUntil.IsZero():
+		p.end = longest.PausedUntil.Format(" until " + time.TimeOnly)
 	}
+	p.text = fmt.Sprintf("paused: %s %s%s", printable(longest.Name), printable(longest.Paused), p.end)
+	return p
 }
 
 func waiting(s engine.Snapshot) string {

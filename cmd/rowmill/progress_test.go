@@ -65,7 +65,7 @@ func TestProgressLine(t *testing.T) {
 			snapshot: with(func(s *engine.Snapshot) {
 				s.Stages[1].OnWire, s.Stages[1].Paused, s.Stages[1].PausedUntil = 0, "keeps failing (http_500)", now.Add(15*time.Second)
 			}),
-			width: 90, want: "412/≈3,120 rows 13% · paused until 15:04:20: label keeps failing (http_500) · 2 failed",
+			width: 90, want: "412/≈3,120 rows 13% · paused: label keeps failing (http_500) until 15:04:20 · 2 failed",
 		},
 		"a pause too short to mention": {
 			snapshot: with(func(s *engine.Snapshot) {
@@ -81,7 +81,7 @@ func TestProgressLine(t *testing.T) {
 			snapshot: with(func(s *engine.Snapshot) {
 				s.Stages[1].Paused, s.Stages[1].PausedUntil = "keeps failing (connection_refused)", now.Add(15*time.Second)
 			}),
-			width: 79, want: "412/≈3,120 rows 13% · paused until 15:04:20: label keeps failing (connection_r…",
+			width: 79, want: "412/≈3,120 rows 13% · paused: label keeps failing (connection_r… until 15:04:20",
 		},
 		"a name that does not fit is cut short": {
 			snapshot: with(func(s *engine.Snapshot) { s.Waiting = "data/of/the/year/2026/and/of/some/years/before.csv:17 in label" }), rate: 1, width: 79,
