@@ -95,7 +95,7 @@ func (c LookupConfig) reading() rowfile.Reading {
 }
 
 func (c LookupConfig) join() lookup.Join {
-	return lookup.Join{Stage: "lookup", Take: c.Take, As: c.As, Missing: c.Missing}
+	return lookup.Join{Take: c.Take, As: c.As, Missing: c.Missing}
 }
 
 // Lookup is the stage "lookup": it joins the records with the rows of a file.
@@ -209,7 +209,7 @@ func (l *Lookup) table(ctx context.Context) (*table, error) {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err != nil:
-			return nil, pipeline.Fatal("lookup", fmt.Errorf("lookup: %w", err))
+			return nil, pipeline.Fatal("lookup", err)
 		}
 		l.loaded = t
 	}

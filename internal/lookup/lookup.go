@@ -20,8 +20,6 @@ const (
 
 // Join is how a row that was found comes into a record: the keys take, as and missing.
 type Join struct {
-	// Stage is the component's name, for messages.
-	Stage string
 	// Take names the columns; without it they are all taken, and a record that has a field of
 	// the same name is refused.
 	Take []string
@@ -88,7 +86,7 @@ func (j Join) Add(r *pipeline.Record, columns []string, values []pipeline.Value)
 	}
 	for i, name := range columns {
 		if _, taken := r.Lookup(name); taken && len(j.Take) == 0 {
-			return nil, pipeline.Permanent("lookup", fmt.Errorf("%s: the row has a field %q already; name it in take to have it replaced", j.Stage, name))
+			return nil, pipeline.Permanent("lookup", fmt.Errorf("the row has a field %q already; name it in take to have it replaced", name))
 		}
 		v := pipeline.Null()
 		if values != nil {
@@ -107,7 +105,7 @@ func (j Join) None(r *pipeline.Record, columns []string, why error) ([]*pipeline
 	case Null:
 		return j.Add(r, columns, nil)
 	default:
-		return nil, pipeline.Permanent("lookup_missing", fmt.Errorf("%s: %w", j.Stage, why))
+		return nil, pipeline.Permanent("lookup_missing", why)
 	}
 }
 

@@ -41,7 +41,7 @@ func (l *Lookup) table(ctx context.Context) (*table, error) {
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	l.known = t
 	return t, nil
@@ -156,7 +156,7 @@ func (t *table) find(ctx context.Context, keys []*wanted) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case !database.IsRefusal(err):
-		return fmt.Errorf("%s: %s: %w", name, t.of, err)
+		return fmt.Errorf("%s: %w", t.of, err)
 	case len(keys) > 1:
 		half := len(keys) / 2
 		if err := t.find(ctx, keys[:half]); err != nil {
@@ -173,11 +173,11 @@ func (t *table) refused(ctx context.Context, w *wanted, err error) error {
 	fits, failure := t.dialect.Fits(ctx, t.db, w.key, t.keyType)
 	switch {
 	case failure != nil:
-		return fmt.Errorf("%s: %s: %w", name, t.of, failure)
+		return fmt.Errorf("%s: %w", t.of, failure)
 	case !fits:
 		*w = wanted{key: w.key, why: err}
 	default:
-		*w = wanted{key: w.key, err: fmt.Errorf("%s: %s: %w", name, t.of, err)}
+		*w = wanted{key: w.key, err: fmt.Errorf("%s: %w", t.of, err)}
 	}
 	return nil
 }
@@ -219,7 +219,7 @@ func (t *table) row(read []any) ([]pipeline.Value, error) {
 	for i, c := range t.columns {
 		v, err := t.dialect.Value(read[i], c)
 		if err != nil {
-			return nil, pipeline.Permanent("unreadable", fmt.Errorf("%s: %s: %w", name, t.of, err))
+			return nil, pipeline.Permanent("unreadable", fmt.Errorf("%s: %w", t.of, err))
 		}
 		values[i] = v
 	}
@@ -294,8 +294,8 @@ func (l *Lookup) join(r *pipeline.Record, t *table, key recordKey) ([]*pipeline.
 	case w.err != nil:
 		return nil, w.err
 	case w.rows > 1:
-		return nil, pipeline.Permanent("lookup_duplicate", fmt.Errorf("%s: %s has %d rows with the %s %.200q; make it unique, in a query with GROUP BY or DISTINCT ON",
-			name, t.of, w.rows, t.key.Name, key.value.Text()))
+		return nil, pipeline.Permanent("lookup_duplicate", fmt.Errorf("%s has %d rows with the %s %.200q; make it unique, in a query with GROUP BY or DISTINCT ON",
+			t.of, w.rows, t.key.Name, key.value.Text()))
 	case w.rows == 1:
 		return l.config.join().Add(r, t.names, w.values)
 	}

@@ -138,8 +138,8 @@ func TestARowThatPostgresCannotCompute(t *testing.T) {
 	dsn := schema(t, `CREATE TABLE p (id int4 PRIMARY KEY, n int4)`, `INSERT INTO p SELECT i, i FROM generate_series(-3, 3) AS i`)
 	l := newLookup(t, sql.Config{DSN: pipeline.Secret(dsn), Query: "SELECT id, 6 / n AS share FROM p", On: "id"})
 	got := become(t, l, `{"id":1}`, `{"id":0}`, `{"id":3}`, `{"id":4}`)
-	equal(t, "rows", got, `{"id":1,"share":6}`, `sqlstate_22012: sql_lookup: the query: ERROR: division by zero (SQLSTATE 22012)`, `{"id":3,"share":2}`,
-		`lookup_missing: sql_lookup: no row of the query has the id "4"`)
+	equal(t, "rows", got, `{"id":1,"share":6}`, `sqlstate_22012: the query: ERROR: division by zero (SQLSTATE 22012)`, `{"id":3,"share":2}`,
+		`lookup_missing: no row of the query has the id "4"`)
 }
 
 // TestWhatPostgresRefuses is said before the first row, without a password.

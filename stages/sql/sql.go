@@ -21,13 +21,11 @@ import (
 //go:embed sql.go
 var code string
 
-const name = "sql_lookup"
-
 // Spec describes the stage `sql_lookup`. What it found costs: it is journalled, so that a
 // run that goes on asks a model about the same row, although the table has changed since.
 func Spec() pipeline.Spec {
 	return pipeline.StageSpec(pipeline.Spec{
-		Name:     name,
+		Name:     "sql_lookup",
 		Summary:  "adds what a table of SQLite or PostgreSQL says of each record, by a key",
 		Code:     code,
 		Workload: pipeline.Waits,
@@ -126,7 +124,7 @@ func (c Config) Validate() error {
 }
 
 func (c Config) join() lookup.Join {
-	return lookup.Join{Stage: name, Take: c.Take, As: c.As, Missing: c.Missing}
+	return lookup.Join{Take: c.Take, As: c.As, Missing: c.Missing}
 }
 
 // of is what is looked up in, for messages.

@@ -189,11 +189,11 @@ func TestTwoRowsOfOneKey(t *testing.T) {
 	path := sqliteFile(t, `CREATE TABLE p (sku TEXT, price INTEGER)`, `INSERT INTO p VALUES ('a', 1), ('a', 2), ('b', 3), (NULL, 4), (NULL, 5)`)
 	l := newLookup(t, sql.Config{DSN: pipeline.Secret(path), Table: "p", On: "sku"})
 	equal(t, "rows", become(t, l, `{"sku":"a"}`, `{"sku":"b"}`, `{"sku":"a"}`, `{"sku":null}`),
-		`lookup_duplicate: sql_lookup: table p has 2 rows with the sku "a"; make it unique, in a query with GROUP BY or DISTINCT ON`, `{"sku":"b","price":3}`,
-		`lookup_duplicate: sql_lookup: table p has 2 rows with the sku "a"; make it unique, in a query with GROUP BY or DISTINCT ON`,
-		`lookup_missing: sql_lookup: sku is null or missing; missing: null or missing: drop are for that`)
+		`lookup_duplicate: table p has 2 rows with the sku "a"; make it unique, in a query with GROUP BY or DISTINCT ON`, `{"sku":"b","price":3}`,
+		`lookup_duplicate: table p has 2 rows with the sku "a"; make it unique, in a query with GROUP BY or DISTINCT ON`,
+		`lookup_missing: sku is null or missing; missing: null or missing: drop are for that`)
 	l = newLookup(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT sku, min(price) AS price FROM p GROUP BY sku", On: "sku"})
-	equal(t, "rows", become(t, l, `{"sku":"a"}`, `{"sku":"c"}`), `{"sku":"a","price":1}`, `lookup_missing: sql_lookup: no row of the query has the sku "c"`)
+	equal(t, "rows", become(t, l, `{"sku":"a"}`, `{"sku":"c"}`), `{"sku":"a","price":1}`, `lookup_missing: no row of the query has the sku "c"`)
 }
 
 // TestARowThatCannotBeComputed is one record's error; the others are looked up.
@@ -202,11 +202,11 @@ func TestARowThatCannotBeComputed(t *testing.T) {
 	path := sqliteFile(t, `CREATE TABLE p (id INTEGER PRIMARY KEY, doc TEXT)`, `INSERT INTO p VALUES (1, '{"a":1}'), (2, 'no JSON'), (3, '{"a":3}')`)
 	l := newLookup(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id, doc ->> 'a' AS a FROM p", On: "id"})
 	got := become(t, l, `{"id":1}`, `{"id":2}`, `{"id":3}`, `{"id":4}`)
-	if !strings.HasPrefix(got[1], "refused: sql_lookup: the query: ") || !strings.Contains(got[1], "JSON") {
+	if !strings.HasPrefix(got[1], "refused: the query: ") || !strings.Contains(got[1], "JSON") {
 		t.Errorf("got %s, want what the database says", got[1])
 	}
 	got[1] = ""
-	equal(t, "rows", got, `{"id":1,"a":1}`, "", `{"id":3,"a":3}`, `lookup_missing: sql_lookup: no row of the query has the id "4"`)
+	equal(t, "rows", got, `{"id":1,"a":1}`, "", `{"id":3,"a":3}`, `lookup_missing: no row of the query has the id "4"`)
 }
 
 // TestWhatIsWrongWithTheTable is said before the first row, and as often as it is asked for.
@@ -218,7 +218,7 @@ func TestWhatIsWrongWithTheTable(t *testing.T) {
 		says   string
 	}{
 		"no file":          {sql.Config{DSN: pipeline.Secret(path + "x"), Table: "p", On: "sku"}, "there is no file " + path + "x; check `dsn`"},
-		"no table":         {sql.Config{Table: "q", On: "sku"}, "sql_lookup: table q is not there: SQL logic error: no such table: q (1); check its name"},
+		"no table":         {sql.Config{Table: "q", On: "sku"}, "table q is not there: SQL logic error: no such table: q (1); check its name"},
 		"no key":           {sql.Config{Table: "p", On: "id"}, `table p has no column "id"; it has sku, price`},
 		"no column":        {sql.Config{Table: "p", On: "sku", Take: []string{"cost"}}, `table p has no column "cost"; it has sku, price`},
 		"no SQL":           {sql.Config{Query: "SELEKT 1", On: "sku"}, "the query: "},
