@@ -384,6 +384,36 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// TestProgressOfRows: a file that is read as a whole, of which few rows were taken, is not
+// nearly done.
+func TestProgressOfRows(t *testing.T) {
+	t.Parallel()
+	row := `{"a":"0123456789"}`
+	for name, text := range map[string]string{
+		"a.jsonl":    strings.Repeat(row+"\n", 1000),
+		"a.json":     "[" + strings.Repeat(row+",\n", 999) + row + "]",
+		"a.csv":      "a\n" + strings.Repeat("0123456789\n", 1000),
+		"a.txt":      strings.Repeat("0123456789\n", 1000),
+		"a.jsonl.gz": strings.Repeat(row+"\n", 1000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := folder(t, map[string]string{name: text})
+			f := newFile(t, sources.FileConfig{Path: []string{filepath.Join(dir, name)}, Format: map[bool]string{true: "lines", false: "auto"}[name == "a.txt"]}, pipeline.Env{})
+			n := 0
+			for range f.Records(t.Context()) {
+				if n++; n == 100 {
+					break
+				}
+			}
+			done, total := f.Progress()
+			if share := float64(done) / float64(total); share < 0.08 || share > 0.12 {
+				t.Errorf("%d of %d bytes behind 100 of 1,000 rows", done, total)
+			}
+		})
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, map[string]string{"a.csv": "a,b\n1,\"x\ny\"\n\n2,z\n3\n"})

@@ -85,7 +85,8 @@ func (w *wholeReader) Read() (*pipeline.Record, error) {
 		pipeline.Field{Name: w.field, Value: pipeline.Text(string(text))},
 		pipeline.Field{Name: "path", Value: pipeline.Text(w.path)})
 	r.Origin = at
-	w.buf = nil
+	w.buf, w.from, w.to = nil, 0, 0
+	w.offset += int64(len(text))
 	return r, nil
 }
 

@@ -42,6 +42,12 @@ func (w *window) here() pipeline.Origin {
 	return pipeline.Origin{Path: w.path, Line: w.line, Offset: w.offset}
 }
 
+// Progress returns how many bytes of the input rows were made of, or left out, and how
+// many were read.
+func (w *window) Progress() (taken, read int64) {
+	return w.offset, w.offset + int64(w.to-w.from)
+}
+
 // take drops the first n bytes, in which there are so many line breaks.
 func (w *window) take(n int, breaks int64) {
 	w.from += n

@@ -95,6 +95,7 @@ func (r Reading) Open(in codec.Input, format codec.Format) (*Rows, error) {
 		types[name] = codec.ColumnType(t)
 	}
 	rows := &Rows{path: in.Path, stream: codec.Decompress(in.Stream, in.Path, codec.Compression(r.Compression))}
+	rows.count, _ = in.Stream.(*Counter)
 	in.Stream, rows.closer = rows.stream, rows.stream
 	var err error
 	rows.Reader, err = codec.NewReader(in, codec.ReadOptions{
@@ -112,6 +113,7 @@ type Rows struct {
 	path   string
 	stream io.ReadCloser // decompressed; nil for a format that is not read as a stream
 	closer io.Closer
+	count  *Counter // of what stream is made of; nil if nobody counts
 }
 
 // RowsOf are the rows of an input whose format is none of package codec: the reader is closed
@@ -141,6 +143,7 @@ func (r *Rows) SkipTo(at pipeline.Origin) error {
 func (r *Rows) Each(ctx context.Context, yield func(*pipeline.Record, error) bool) bool {
 	for ctx.Err() == nil {
 		row, err := r.Read()
+		r.tell(row == nil)
 		switch {
 		case errors.Is(err, io.EOF) && row == nil:
 			return true
@@ -151,6 +154,21 @@ func (r *Rows) Each(ctx context.Context, yield func(*pipeline.Record, error) boo
 		}
 	}
 	return false
+}
+
+// tell has the meter know of the row that was read, or of the end: of the bytes that are
+// there for rows to come nothing is said, as one who has read few rows, and all bytes,
+// would seem to be nearly done.
+func (r *Rows) tell(end bool) {
+	if r.count == nil {
+		return
+	}
+	share := 1.0
+	if p, ok := r.Reader.(interface{ Progress() (taken, read int64) }); ok && !end {
+		taken, read := p.Progress()
+		share = float64(taken) / float64(max(1, read))
+	}
+	r.count.tell(share)
 }
 
 // Probe says whether the rows can be read: the header fits to that of the others, and the
@@ -222,17 +240,28 @@ func quoted(names []string) string {
 	return strings.Join(out, ", ")
 }
 
-// Counter counts the bytes that are read, and those that are passed over.
+// Counter counts the bytes that are read, and those that are passed over. [Rows] has Done
+// know of them when it has made rows of them.
 type Counter struct {
 	R    io.Reader
 	Done *meter.Meter
+
+	read, told int64
 }
 
 // Read reads.
 func (c *Counter) Read(p []byte) (int, error) {
 	n, err := c.R.Read(p)
-	c.Done.Add(int64(n))
+	c.read += int64(n)
 	return n, err
+}
+
+// tell says that there are rows of a share of what was read.
+func (c *Counter) tell(share float64) {
+	if more := int64(float64(c.read)*share) - c.told; more > 0 {
+		c.Done.Add(more)
+		c.told += more
+	}
 }
 
 // Seek counts what it passes over.
@@ -246,6 +275,6 @@ func (c *Counter) Seek(offset int64, whence int) (int64, error) {
 		return 0, err
 	}
 	now, err := s.Seek(offset, whence)
-	c.Done.Add(now - was)
+	c.read += now - was
 	return now, err
 }
