@@ -90,8 +90,7 @@ func (n *stageNode) admitted(batch []*pipeline.Record) (admitted []*pipeline.Rec
 // torn reports whether a batch is too small only because the run was stopped: one that
 // goes on would make others of the same records.
 func (n *stageNode) torn(batch []*pipeline.Record) bool {
-	return pipeline.Together(n.step.Stage) && n.run.keeper != nil && n.wait == 0 && len(batch) < n.chunk && n.run.stopped.Load() &&
-		!n.run.source.ended.Load() && !n.run.enough.Load()
+	return pipeline.Together(n.step.Stage) && n.run.keeper != nil && n.wait == 0 && len(batch) < n.chunk && n.run.stopped.Load() && n.run.cutShort()
 }
 
 // group is the record that others of a batch are being merged into.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rowmill/rowmill/pipeline"
@@ -76,5 +77,52 @@ func TestGroupsFormAsTheyDid(t *testing.T) {
 	}
 	if !slices.Equal(asked, before) || !slices.Equal(w.paper.lines, before) {
 		t.Errorf("asked about %q and then %q, written %q", before, asked[len(before):], w.paper.lines)
+	}
+}
+
+// A stop tears no group, also where the source has come to its end before.
+func TestAStopTearsNoGroup(t *testing.T) {
+	t.Parallel()
+	w := &world{rows: 8}
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		stopped := make(chan struct{})
+		ask := step("ask", func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+			if string(r.AppendJSON(nil)) == `{"i":4}` {
+				<-stopped
+				return nil, pipeline.ErrStopped
+			}
+			return []*pipeline.Record{r}, nil
+		})
+		ask.Parallelism = 1
+		run := func() *engine.Execution {
+			e, err := engine.Start(t.Context(), pipeline.Pipeline{
+				Name: "groups", Source: &rowsOf{w: w}, Sink: &paperSink{paper: &w.paper},
+				Steps: []pipeline.Step{ask, {Stage: threes{}, StepOptions: pipeline.StepOptions{Name: "group"}}},
+			}, engine.Options{State: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		e := run()
+		synctest.Wait()
+		e.Stop()
+		close(stopped)
+		if s, err := e.Wait(); err != nil || s.Counts.Read != 8 || s.Counts.Unfinished != 5 {
+			t.Errorf("error %v, counts %+v, want all rows read, and those behind the first group left", err, s.Counts)
+		}
+		ask.Stage = pipeline.StageFunc(func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
+			return []*pipeline.Record{r}, nil
+		})
+		if _, err := run().Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	want := []string{
+		`{"i":0,"both":[{"i":0},{"i":1},{"i":2}]}`, `{"i":3,"both":[{"i":3},{"i":4},{"i":5}]}`, `{"i":6,"both":[{"i":6},{"i":7}]}`,
+	}
+	if !slices.Equal(w.paper.lines, want) {
+		t.Errorf("written %q, want %q", w.paper.lines, want)
 	}
 }
