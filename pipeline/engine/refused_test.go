@@ -44,18 +44,7 @@ func TestARecordThatSomeSinksHaveGoesToTheOthersAlone(t *testing.T) {
 			p := &threeSinks{dir: t.TempDir(), a: func(n int) bool { return n%3 == 0 }, b: never}
 			o := engine.Options{State: filepath.Join(p.dir, "state")}
 			for range 2 {
-				cut := p.pipeline(t, "dead.jsonl")
-				dead := hanging{cut.DeadLetter, make(chan struct{})}
-				cut.DeadLetter = dead
-				e, err := engine.Start(t.Context(), cut, o)
-				if err != nil {
-					t.Fatal(err)
-				}
-				<-dead.written
-				e.Abort()
-				if s, err := e.Wait(); err != nil || s.Counts.Unfinished != 3 {
-					t.Fatalf("got %+v, %v", s.Counts, err)
-				}
+				p.cutShort(t, o, 3)
 				p.noted(t, 3)
 			}
 			p.a = c.then
@@ -82,18 +71,7 @@ func TestARunWithoutTheSinkThatHasRefusedDoesNotGoOn(t *testing.T) {
 	never := func(int) bool { return false }
 	p := &threeSinks{dir: t.TempDir(), a: func(n int) bool { return n == 4 }, b: never}
 	o := engine.Options{State: filepath.Join(p.dir, "state")}
-	cut := p.pipeline(t, "dead.jsonl")
-	dead := hanging{cut.DeadLetter, make(chan struct{})}
-	cut.DeadLetter = dead
-	e, err := engine.Start(t.Context(), cut, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-dead.written
-	e.Abort()
-	if s, err := e.Wait(); err != nil || s.Counts.Unfinished != 1 {
-		t.Fatalf("got %+v, %v", s.Counts, err)
-	}
+	p.cutShort(t, o, 1)
 	p.a = never
 	renamed, err := sinks.All(
 		sinks.Branch{Name: "d", Sink: fileTo(t, p.dir, "a.jsonl")},
@@ -167,6 +145,23 @@ func TestWhatWasRefusedIsForgotten(t *testing.T) {
 			}
 			p.noted(t, 0)
 		})
+	}
+}
+
+// cutShort runs until the first dead letter is written, and leaves so many records unfinished.
+func (p *threeSinks) cutShort(t *testing.T, o engine.Options, unfinished int64) {
+	t.Helper()
+	cut := p.pipeline(t, "dead.jsonl")
+	dead := hanging{cut.DeadLetter, make(chan struct{})}
+	cut.DeadLetter = dead
+	e, err := engine.Start(t.Context(), cut, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-dead.written
+	e.Abort()
+	if s, err := e.Wait(); err != nil || s.Counts.Unfinished != unfinished {
+		t.Fatalf("got %+v, %v", s.Counts, err)
 	}
 }
 
