@@ -145,7 +145,9 @@ type Meter interface{ Progress() (done, total int64) }
 type Orderless interface{ Orderless() }
 
 // BatchError is a [Sink.Write] error that names the records which were refused
-// for good: they become dead letters, all others of the batch are taken.
+// for good: they become dead letters, all others of the batch are taken. One whose reason
+// is that of a run which was stopped meanwhile ([ErrStopped], the error of the context) is
+// left unfinished.
 type BatchError struct {
 	// Refused maps the index in the batch to the reason.
 	Refused map[int]error

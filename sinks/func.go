@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/rowmill/rowmill/internal/handover"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -70,8 +71,8 @@ func (*funcSink[T]) Close(context.Context) error                       { return 
 
 // Channel is a sink that sends each record to a channel, as a value of the
 // program's own type. A record is delivered once it was received, or is in the
-// channel's buffer. The channel is closed when the run ends, however it ends; the
-// Summary says how. A record that is no T is a dead letter. T may be
+// channel's buffer, and no other is, whenever the run is stopped. The channel is
+// closed when the run ends, however it ends; the Summary says how. A record that is no T is a dead letter. T may be
 // *pipeline.Record.
 func Channel[T any](values chan<- T) pipeline.Sink { return &channelSink[T]{values: values} }
 
@@ -84,23 +85,7 @@ func (s *channelSink[T]) Write(ctx context.Context, batch []*pipeline.Record) er
 	if err := pipeline.CheckType[T](); err != nil {
 		return err
 	}
-	refused := map[int]error{}
-	for i, r := range batch {
-		v, err := decode[T](r)
-		if err != nil {
-			refused[i] = err
-			continue
-		}
-		select {
-		case s.values <- v:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if len(refused) > 0 {
-		return &pipeline.BatchError{Refused: refused}
-	}
-	return nil
+	return handover.Write(ctx, batch, decode[T], s.values)
 }
 
 // Delivery is not kept: what went to the channel cannot be had again.

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/reugn/go-streams/extension"
+
 	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/sinks"
+	"github.com/rowmill/rowmill/sources"
 )
 
 type row struct {
@@ -56,6 +61,67 @@ func TestChannelWaitsNoLongerThanTheRun(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestWhatWasReceivedIsDelivered stops runs while they hand over a batch: what was received
+// before, and until the end, is what the Summary counts, and what was not is unfinished, not a
+// dead letter.
+func TestWhatWasReceivedIsDelivered(t *testing.T) {
+	t.Parallel()
+	one := pipeline.Pipeline{Source: sources.Slice(make([]row, 5000)), StopWhen: pipeline.StopWhen{Off: true}}
+	for name, c := range map[string]struct {
+		pipeline func(values chan row) pipeline.Pipeline
+		count    func(engine.Counts) int64
+	}{
+		"a channel": {func(values chan row) (p pipeline.Pipeline) {
+			p = one
+			p.Sink = sinks.Channel(values)
+			return p
+		}, delivered},
+		"a go-streams sink": {func(values chan row) (p pipeline.Pipeline) {
+			p = one
+			through := make(chan any)
+			p.Sink = engine.ForeignSink[row](extension.NewChanSink(through))
+			go func() {
+				defer close(values)
+				for v := range through {
+					values <- v.(row)
+				}
+			}()
+			return p
+		}, delivered},
+		"dead letters": {func(values chan row) (p pipeline.Pipeline) {
+			p = one
+			p.Steps = []pipeline.Step{{Stage: pipeline.StageFunc(func(context.Context, *pipeline.Record) ([]*pipeline.Record, error) {
+				return nil, errors.New("bad")
+			})}}
+			p.Sink, p.DeadLetter = sinks.Discard{}, sinks.Channel(values)
+			return p
+		}, func(c engine.Counts) int64 { return c.DeadLettered }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			values := make(chan row, 7)
+			e, err := engine.Start(ctx, c.pipeline(values), engine.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			received := int64(0)
+			for range values {
+				if received++; received == 150 {
+					cancel()
+				}
+			}
+			s, err := e.Wait()
+			if !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "dead letter") || received == 5000 || c.count(s.Counts) != received || s.Counts.Unfinished != s.Counts.Read-received {
+				t.Errorf("%d received, %+v, %v", received, s.Counts, err)
+			}
+		})
+	}
+}
+
+func delivered(c engine.Counts) int64 { return c.Delivered }
 
 // TestARecordIsGivenAsACopy changes what was received: the engine still has its own.
 func TestARecordIsGivenAsACopy(t *testing.T) {

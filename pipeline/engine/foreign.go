@@ -9,6 +9,7 @@ import (
 	"github.com/reugn/go-streams"
 	"github.com/reugn/go-streams/flow"
 
+	"github.com/rowmill/rowmill/internal/handover"
 	"github.com/rowmill/rowmill/pipeline"
 )
 
@@ -197,24 +198,8 @@ func (s *foreignSink[T]) Write(ctx context.Context, batch []*pipeline.Record) er
 	if err := pipeline.CheckType[T](); err != nil {
 		return err
 	}
-	refused := map[int]error{}
 	s.begin()
-	for i, r := range batch {
-		v, err := pipeline.Decode[T](r.Child())
-		if err != nil {
-			refused[i] = err
-			continue
-		}
-		select {
-		case s.in <- v:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if len(refused) > 0 {
-		return &pipeline.BatchError{Refused: refused}
-	}
-	return nil
+	return handover.Write(ctx, batch, func(r *pipeline.Record) (any, error) { return pipeline.Decode[T](r.Child()) }, s.in)
 }
 
 // Commit has nothing to say.

@@ -336,10 +336,11 @@ func (n *sinkNode) stopped(err error) bool {
 
 // refuse ends a record that the sink does not take.
 func (n *sinkNode) refuse(r *pipeline.Record, m member, err error) {
-	if n.how == deadLettered {
+	stopped := n.stopped(err)
+	if n.how == deadLettered && !stopped {
 		n.run.failNow(fmt.Errorf("%s: dead letter of %s: %w", n.name, r.ID(), err))
 	}
-	if n.how == deadLettered || n.broken {
+	if n.how == deadLettered || n.broken || stopped {
 		n.end([]member{m}, unfinished)
 		return
 	}
