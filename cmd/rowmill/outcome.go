@@ -74,7 +74,11 @@ func (o outcome) advice() string {
 		}
 		return advice
 	case o.verdict() != "finished" && o.summary.State != "" && o.began:
-		return "run it again to go on; nothing that is done is done or paid for again"
+		advice := "run it again to go on; nothing that is done is done or paid for again"
+		if cut := o.summary.CutOff; cut > 0 {
+			advice += fmt.Sprintf(", only %s that had not arrived, or could not be kept", plural(cut, "answer", "answers"))
+		}
+		return advice
 	case o.verdict() != "finished" && counts.Delivered > 0 && !toStdout(o.sink):
 		return "what was delivered stays; run with --fresh to start over"
 	default:
@@ -97,7 +101,7 @@ func (o outcome) report() report {
 		Name: s.Name, Outcome: o.verdict(), ExitCode: o.code(), Counts: s.Counts, Stages: s.Stages, Reasons: s.Reasons,
 		ElapsedSeconds: thousandths(s.Elapsed.Seconds()), RowsPerSecond: thousandths(rowsPerSecond(s)),
 		Sinks: s.Sinks, Output: o.sink, DeadLetters: s.DeadLetters, RepeatedKeys: s.RepeatedKeys,
-		State: s.State, DoneBefore: s.DoneBefore, Replayed: s.Replayed, Known: s.Known, Changed: s.Changed, NothingToDo: s.NothingToDo, Delivery: string(s.Delivery),
+		State: s.State, DoneBefore: s.DoneBefore, Replayed: s.Replayed, CutOff: s.CutOff, Known: s.Known, Changed: s.Changed, NothingToDo: s.NothingToDo, Delivery: string(s.Delivery),
 	}
 	if o.err != nil && !o.interrupted() {
 		r.Error = o.err.Error()

@@ -34,6 +34,8 @@ type report struct {
 	State      string `json:"state,omitempty"`
 	DoneBefore int64  `json:"done_before,omitzero"`
 	Replayed   int64  `json:"replayed,omitzero"`
+	// CutOff is how many answers are asked for again by the run that goes on.
+	CutOff int64 `json:"cut_off,omitzero"`
 	// Known is how many rows --new has passed by, Changed how many others have the key of
 	// one that was done.
 	Known       int64 `json:"known,omitzero"`

@@ -148,6 +148,9 @@ type Summary struct {
 	// were taken from its journal.
 	DoneBefore int64 `json:"done_before,omitempty"`
 	Replayed   int64 `json:"replayed,omitempty"`
+	// CutOff is how many answers of stages that cost the run did not wait for, or could not
+	// keep: they may have been paid for, and are asked for again by the run that goes on.
+	CutOff int64 `json:"cut_off,omitempty"`
 	// NothingToDo says that the earlier run was finished, and nothing has come to its
 	// source since. Nothing was written.
 	NothingToDo bool `json:"nothing_to_do,omitempty"`

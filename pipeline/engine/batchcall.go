@@ -135,10 +135,7 @@ func (c *batchCall) keep(i int) {
 	if o.Err == nil {
 		o.Err = check(o.Records)
 	}
-	if o.Err != nil && !c.node.final(o.Err) {
-		return
-	}
-	if err := c.node.answers.keep(&c.saved[i], c.batch[i], o.Records, c.attempts[i], o.Err); err != nil {
+	if err := c.node.keep(&c.saved[i], c.batch[i], o.Records, c.attempts[i], o.Err); err != nil {
 		*o = pipeline.Outcome{Err: err}
 	}
 }

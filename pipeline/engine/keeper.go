@@ -327,7 +327,7 @@ func (k *keeper) work(done <-chan struct{}) {
 			continue
 		}
 		if err := k.take(false); err != nil {
-			k.run.failNow(err)
+			k.run.fail(err)
 			return
 		}
 	}

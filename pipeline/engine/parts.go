@@ -193,7 +193,7 @@ func (s Summary) after(before Summary) Summary {
 	s.Guarantees = append(before.Guarantees, s.Guarantees...)
 	s.RepeatedKeys = before.RepeatedKeys
 	s.Resumed = s.Resumed && before.Resumed
-	s.DoneBefore, s.Replayed = s.DoneBefore+before.DoneBefore, s.Replayed+before.Replayed
+	s.DoneBefore, s.Replayed, s.CutOff = s.DoneBefore+before.DoneBefore, s.Replayed+before.Replayed, s.CutOff+before.CutOff
 	s.NothingToDo = s.NothingToDo && before.NothingToDo
 	s.DeadLetters = cmp.Or(s.DeadLetters, before.DeadLetters)
 	return s

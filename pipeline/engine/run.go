@@ -61,7 +61,8 @@ type run struct {
 	failure      error
 	overtime     *time.Timer // stops the run hard at abortAt; nil for never
 	abortAt      time.Time
-	over         bool // the run has ended
+	over         bool         // the run has ended
+	cutOff       atomic.Int64 // see Summary
 	deadSoFar    atomic.Int64
 	trials       map[string]*trial // by component; not changed while running
 }
@@ -391,6 +392,16 @@ func (r *run) fail(err error) {
 func (r *run) failNow(err error) {
 	r.setFailure(err)
 	r.abort()
+}
+
+// failKeeping ends the run with an error behind which nothing more may be delivered. Where
+// answers are kept, those on the wire may still arrive.
+func (r *run) failKeeping(err error) {
+	if r.keeper != nil {
+		r.fail(err)
+	} else {
+		r.failNow(err)
+	}
 }
 
 // failAfterDrain ends the run with an error when all that was read is finished.

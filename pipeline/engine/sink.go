@@ -251,7 +251,7 @@ func (n *sinkNode) writePortion(batch []*pipeline.Record) {
 		n.broken = true
 		n.end(leaves, unfinished)
 		if !n.stopped(err) {
-			n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
+			n.run.failKeeping(fmt.Errorf("%s: %w", n.name, err))
 		}
 		return
 	}
@@ -338,7 +338,7 @@ func (n *sinkNode) stopped(err error) bool {
 func (n *sinkNode) refuse(r *pipeline.Record, m member, err error) {
 	stopped := n.stopped(err)
 	if n.how == deadLettered && !stopped {
-		n.run.failNow(fmt.Errorf("%s: dead letter of %s: %w", n.name, r.ID(), err))
+		n.run.failKeeping(fmt.Errorf("%s: dead letter of %s: %w", n.name, r.ID(), err))
 	}
 	if n.how == deadLettered || n.broken || stopped {
 		n.end([]member{m}, unfinished)
@@ -390,7 +390,7 @@ func (n *sinkNode) commitAll(refused refusals) {
 	})
 	if err != nil { // the last checkpoint names the commit before
 		n.broken, how = true, unfinished
-		n.run.failNow(fmt.Errorf("%s: %w", n.name, err))
+		n.run.failKeeping(fmt.Errorf("%s: %w", n.name, err))
 	} else {
 		n.at.Position = at
 		n.run.keeper.forgetRefused(n.taken)

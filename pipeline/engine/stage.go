@@ -359,12 +359,26 @@ func (n *stageNode) outcome(r, saved *pipeline.Record) (made []*pipeline.Record,
 	if err == nil {
 		err = check(made)
 	}
-	if err == nil || n.final(err) {
-		if lost := n.answers.keep(saved, r, made, attempts, err); lost != nil {
-			return nil, attempts, lost
-		}
+	if lost := n.keep(saved, r, made, attempts, err); lost != nil {
+		return nil, attempts, lost
 	}
 	return made, attempts, err
+}
+
+// keep makes an outcome durable, unless there is none yet, and counts those that may have been
+// paid for and have to be had again.
+func (n *stageNode) keep(saved, r *pipeline.Record, made []*pipeline.Record, attempts int, failure error) error {
+	if failure != nil && !n.final(failure) {
+		if attempts > 0 && cutOff(n.run.ctx, failure) {
+			n.run.cutOff.Add(1)
+		}
+		return nil
+	}
+	err := n.answers.keep(saved, r, made, attempts, failure)
+	if err != nil {
+		n.run.cutOff.Add(1)
+	}
+	return err
 }
 
 // call has the stage process the record under its policies.

@@ -83,6 +83,7 @@ func (r *run) summarize() Summary {
 	if k := r.keeper; k != nil && k.resumed {
 		s.Resumed, s.DoneBefore, s.Replayed = true, k.previous.Counts.Read, k.replayed.Load()
 	}
+	s.CutOff = r.cutOff.Load()
 	if several, ok := r.pipeline.Sink.(pipeline.Router); ok {
 		s.Sinks = several.Uses()
 	}
