@@ -181,8 +181,8 @@ type StageSummary struct {
 	Hedges    int64 `json:"hedges,omitempty"`
 	HedgesWon int64 `json:"hedges_won,omitempty"`
 	// Usage is the sum of what the stage reports, by name ("input_tokens"). Unlike the
-	// others it is also that of the runs that this one went on with, of one that was killed
-	// up to its last checkpoint.
+	// others it is also that of the runs that this one went on with; a kill takes that of its
+	// last 50 ms, and of what was on the wire.
 	Usage map[string]int64 `json:"usage,omitempty"`
 	// Time says where the time of its records went.
 	Time StageTime `json:"time"`

@@ -56,6 +56,7 @@ type keeper struct {
 	taking       sync.Mutex        // one checkpoint at a time
 	changes      atomic.Int64      // commits and answers so far
 	checkpointed int64             // how many of them the last checkpoint knows
+	usageNoted   int64             // and what the journal knows of the usage
 	identity     string            // of the source
 	shape        map[string]string // see checkpoint
 
@@ -275,6 +276,9 @@ func (k *keeper) goOn(ctx context.Context) error {
 		k.journal, err = journal.Create(k.journalOptions())
 	} else {
 		k.journal, torn, err = journal.Open(k.journalOptions(), k.previous.Journal)
+		if err == nil {
+			err = k.readUsage()
+		}
 	}
 	if err == nil {
 		err = k.openStates(k.previous.States)
@@ -311,14 +315,21 @@ func (k *keeper) journalOptions() journal.Options {
 	return journal.Options{FS: k.fs, Dir: k.dir, SyncEvery: k.run.options.SyncEvery}
 }
 
-// work takes checkpoints until done is closed.
+// work takes checkpoints, and notes the usage between them, until done is closed.
 func (k *keeper) work(done <-chan struct{}) {
-	tick := time.NewTicker(cmp.Or(k.run.options.checkpointEvery, checkpointEvery))
+	tick, usage := time.NewTicker(cmp.Or(k.run.options.checkpointEvery, checkpointEvery)), time.NewTicker(usageEvery)
 	defer tick.Stop()
+	defer usage.Stop()
 	for {
 		select {
 		case <-done:
 			return
+		case <-usage.C:
+			if err := k.noteUsage(); err != nil {
+				k.run.fail(pipeline.Fatal("journal", fmt.Errorf("journal: %w", err)))
+				return
+			}
+			continue
 		case <-tick.C:
 		case <-k.journalGrown:
 		}
