@@ -78,13 +78,13 @@ func CheckType[T any]() error {
 	case *Record, json.MarshalerTo, json.Marshaler:
 		return nil
 	case encoding.TextMarshaler, encoding.TextAppender:
-		return fmt.Errorf("a %v cannot be a row: it is written as a text, and a row is a JSON object", t)
+		return fmt.Errorf("type %v cannot be a row: it is written as a text, and a row is a JSON object", t)
 	}
 	switch bare.Kind() {
 	case reflect.Struct, reflect.Map, reflect.Interface:
 		return nil
 	default:
-		return fmt.Errorf("a %v cannot be a row: a row is a JSON object, so make it a struct or a map", t)
+		return fmt.Errorf("type %v cannot be a row: a row is a JSON object, so make it a struct or a map", t)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // printable returns s on one line and without what a terminal would obey: rows and
@@ -38,6 +39,24 @@ func runeColumns(r rune) int {
 	default:
 		return 2
 	}
+}
+
+// abridged returns the beginning and the end of s, which fit into so many columns: what went
+// wrong may stand in either.
+func abridged(s string, width int) string {
+	if columns(s) <= width {
+		return s
+	}
+	begin := truncated(s, width/2)
+	room, end := width-columns(begin), len(s)
+	for end > 0 {
+		r, size := utf8.DecodeLastRuneInString(s[:end])
+		if room -= runeColumns(r); room < 0 {
+			break
+		}
+		end -= size
+	}
+	return begin + s[end:]
 }
 
 // truncated returns as much of s as fits into so many columns.

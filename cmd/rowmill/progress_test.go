@@ -129,6 +129,25 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
+func TestAbridged(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		in    string
+		width int
+		want  string
+	}{
+		{"", 5, ""},
+		{"abcdefgh", 8, "abcdefgh"},
+		{"abcdefghi", 8, "abc…fghi"},
+		{"日本語です", 8, "日…です"},
+		{"abc", 0, "…"},
+	} {
+		if got := abridged(c.in, c.width); got != c.want {
+			t.Errorf("abridged(%q, %d) = %q, want %q", c.in, c.width, got, c.want)
+		}
+	}
+}
+
 func TestDuration(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]time.Duration{

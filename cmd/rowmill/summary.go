@@ -57,7 +57,7 @@ func summaryText(s engine.Summary, verdict, sink string) string {
 	if s.RepeatedKeys > 0 {
 		fmt.Fprintf(&b, "  %-16s %9s   rows whose key an earlier row had\n", "repeated keys", humanize.Comma(s.RepeatedKeys))
 	}
-	b.WriteString(reasonsText(s.Reasons))
+	b.WriteString(reasonsText(s))
 	b.WriteString(stagesText(s.Stages, s.Resumed))
 	b.WriteString(guaranteesText(s))
 	b.WriteString("\n  " + equation(s.Counts) + "\n")
@@ -82,8 +82,15 @@ func guaranteesText(s engine.Summary) string {
 }
 
 // reasonsText says why records failed, the most frequent reasons first.
-func reasonsText(reasons []engine.Reason) string {
-	if len(reasons) == 0 {
+func reasonsText(s engine.Summary) string {
+	reasons, earlier := s.Reasons, int64(0) // in the run that this one went on with, which took its reasons along
+	if s.Resumed {
+		earlier = s.Counts.DeadLettered + s.Counts.DroppedOnError
+		for _, r := range reasons {
+			earlier -= r.Count
+		}
+	}
+	if len(reasons) == 0 && earlier <= 0 {
 		return ""
 	}
 	var b strings.Builder
@@ -94,7 +101,7 @@ func reasonsText(reasons []engine.Reason) string {
 			such = ", such as:" // the message is that of the first
 		}
 		text := printable(fmt.Sprintf("failed in %s (%s)%s %s", r.Stage, r.Code, such, r.Message))
-		fmt.Fprintf(&b, "  %s %s\n", humanize.Comma(r.Count), truncated(text, longestReason))
+		fmt.Fprintf(&b, "  %s %s\n", humanize.Comma(r.Count), abridged(text, longestReason))
 	}
 	var rest int64
 	for _, r := range reasons[min(mostReasons, len(reasons)):] {
@@ -102,6 +109,9 @@ func reasonsText(reasons []engine.Reason) string {
 	}
 	if rest > 0 {
 		fmt.Fprintf(&b, "  %s failed for other reasons\n", humanize.Comma(rest))
+	}
+	if earlier > 0 {
+		fmt.Fprintf(&b, "  %s failed in the earlier run\n", humanize.Comma(earlier))
 	}
 	return b.String()
 }
@@ -230,7 +240,7 @@ func endpointTexts(endpoints []policy.EndpointState) []string {
 	for _, e := range endpoints {
 		shares = append(shares, fmt.Sprintf("%s %s", humanize.Comma(e.Attempts), printable(e.Name)))
 		if e.Out != "" {
-			lines = append(lines, truncated(printable(e.Name+" was asked no more: "+e.Out), longestReason))
+			lines = append(lines, abridged(printable(e.Name+" was asked no more: "+e.Out), longestReason))
 		}
 	}
 	if len(shares) == 0 {

@@ -64,6 +64,28 @@ facts finished after 2.0s, 20 rows/s
   100 read = 100 delivered
 `,
 		},
+		"losses before it went on": {
+			engine.Summary{
+				Name: "facts", Elapsed: 2 * time.Second, Counts: engine.Counts{Read: 100, Delivered: 95, DeadLettered: 4, DroppedOnError: 1}, Resumed: true, DoneBefore: 60,
+				DeadLetters: "dead.jsonl", Reasons: []engine.Reason{{Stage: "llm", Code: "http_400", Message: "too long", Count: 2}},
+			},
+			"finished", "file out/facts.jsonl",
+			`
+facts finished after 2.0s, 20 rows/s
+
+  went on with an earlier run, which had done 60 rows
+
+  read                   100
+  delivered               95   to file out/facts.jsonl
+  dropped on error         1
+  dead letters             4   in dead.jsonl
+
+  2 failed in llm (http_400), such as: too long
+  3 failed in the earlier run
+
+  100 read = 95 delivered + 1 dropped on error + 4 dead-lettered
+`,
+		},
 		"losses": {
 			engine.Summary{
 				Name: "triage", Elapsed: 187 * time.Second,
@@ -93,7 +115,7 @@ triage finished after 3m07s, 9.7 rows/s
   repeated keys            4   rows whose key an earlier row had
 
   5 failed in label (length), such as: cut off by max_tokens
-  2 failed in label (refusal), such as: ` + strings.Repeat("no ", 67) + `no…
+  2 failed in label (refusal), such as: ` + strings.Repeat("no ", 27) + "no…" + strings.Repeat("no ", 40) + `
   1 failed in source (json): x
   1 failed for other reasons
 

@@ -70,8 +70,8 @@ func Open(path string) (*File, error) {
 // OpenExisting is Open for a file that must be there already.
 func OpenExisting(path string, readOnly bool) (*File, error) {
 	if _, err := os.Stat(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("cache %s: there is no such file: %w", path, fs.ErrNotExist)
+		if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+			err = failed.Err // which path it is comes first
 		}
 		return nil, fmt.Errorf("cache %s: %w", path, err)
 	}

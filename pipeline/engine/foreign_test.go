@@ -132,7 +132,7 @@ func TestLooseRefuses(t *testing.T) {
 		want  string // in the error; "" for dead letters
 	}{
 		"what it emits is of another type": {engine.Loose[item, item](flow.NewMap(func(i item) string { return "x" }, 1)), "stage stage-1: it emitted a string, want a engine_test.item"},
-		"a batch":                          {engine.Loose[item, []item](batch), "a []engine_test.item cannot be a row"},
+		"a batch":                          {engine.Loose[item, []item](batch), "type []engine_test.item cannot be a row"},
 		"a record that is no such value":   {engine.Loose[struct{ N string }, item](flow.NewMap(func(struct{ N string }) item { return item{} }, 1)), ""},
 		"with When":                        {engine.Loose[item, item](same), "cannot be had with When"},
 	} {
@@ -354,7 +354,7 @@ func TestForeignSourceOfAnotherType(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	_, err = engine.Run(t.Context(), pipeline.Pipeline{Source: engine.ForeignSource[string](extension.NewChanSource(in), nil), Sink: &memory{}}, engine.Options{})
-	if err == nil || !strings.Contains(err.Error(), "a string cannot be a row") {
+	if err == nil || !strings.Contains(err.Error(), "type string cannot be a row") {
 		t.Errorf("error %v", err)
 	}
 }

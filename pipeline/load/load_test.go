@@ -489,7 +489,7 @@ func TestNotText(t *testing.T) {
 	for src, want := range map[string]string{
 		"name: x\nsource: \"ü\x00\"": `x.yaml:2:11: not a character that YAML can hold; the file must be UTF-8 text`,
 		"name: \xff":                 `x.yaml:1:7: not a character that YAML can hold; the file must be UTF-8 text`,
-		"\ufeffname: [\r\n":          `x.yaml:1:7: invalid YAML: did not find expected node content`,
+		"\ufeffname: [\r\n":          `x.yaml:1:7: invalid YAML: did not find expected node content; the [ here is not closed, or a comma is missing in it`,
 	} {
 		_, err := load.Bytes("x.yaml", []byte(src), options(t, nil))
 		if err == nil || err.Error() != want {

@@ -190,9 +190,9 @@ var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 func syntaxReason(err error, line string, column int) string {
 	reason := yamlLine.ReplaceAllString(err.Error(), "")
 	reason = "invalid YAML: " + strings.TrimPrefix(reason, "yaml: ")
-	before := line
+	before, behind := line, ""
 	if runes := []rune(line); column-1 <= len(runes) {
-		before = string(runes[:column-1])
+		before, behind = string(runes[:column-1]), string(runes[column-1:])
 	}
 	switch indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]; {
 	case strings.Contains(indent, "\t"):
@@ -201,6 +201,16 @@ func syntaxReason(err error, line string, column int) string {
 		return reason + `; a value that begins with {{ must be quoted: "{{.text}}"`
 	case strings.Contains(reason, "mapping values are not allowed") && strings.Contains(before, ": "):
 		return reason + `; a text that holds ": " must be quoted`
+	case before == indent && strings.Contains(reason, "'-' indicator"):
+		return reason + `; what belongs to a list entry is indented deeper than its "-"`
+	case before == indent && strings.Contains(reason, "expected key"):
+		return reason + "; no line above has this indentation: line it up with the keys that it stands beside"
+	case strings.HasPrefix(behind, "{"), strings.HasPrefix(behind, "["):
+		return reason + "; the " + behind[:1] + " here is not closed, or a comma is missing in it"
+	case strings.HasPrefix(behind, `"`), strings.HasPrefix(behind, "'"):
+		return reason + "; the quote that begins here is not closed"
+	case strings.HasSuffix(strings.TrimSpace(before), `"`), strings.HasSuffix(strings.TrimSpace(before), "'"):
+		return reason + "; nothing may stand behind a quoted text: quote all of it"
 	case strings.Contains(reason, "cannot start any token"):
 		return reason + "; quote the text"
 	default:
