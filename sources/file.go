@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/rowmill/rowmill/internal/codec"
+	"github.com/rowmill/rowmill/internal/infiles"
 	"github.com/rowmill/rowmill/internal/meter"
 	"github.com/rowmill/rowmill/internal/rowfile"
 	"github.com/rowmill/rowmill/pipeline"
@@ -261,9 +262,6 @@ func (f *File) shapeOf(in input) pipeline.Shape {
 	return s
 }
 
-// mostProblems bounds how many files Probe complains of.
-const mostProblems = 5
-
 // Probe looks whether every file is there and can be opened, whether its
 // compression is what it seems, and whether the headers agree.
 func (f *File) Probe(ctx context.Context) error {
@@ -271,20 +269,8 @@ func (f *File) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var problems []error
 	var columns rowfile.Columns
-	for _, in := range files {
-		if ctx.Err() != nil {
-			break // so many files that it takes long: what is left shows when it is read
-		}
-		if err := f.probe(in, &columns); err != nil {
-			problems = append(problems, err)
-		}
-		if len(problems) == mostProblems {
-			break
-		}
-	}
-	return errors.Join(problems...)
+	return infiles.Probe(ctx, files, func(in infiles.File) error { return f.probe(in, &columns) })
 }
 
 func (f *File) probe(in input, columns *rowfile.Columns) error {

@@ -3,6 +3,7 @@
 package infiles
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -24,6 +25,24 @@ type File struct {
 	Size int64
 	// Regular says that it is a plain file: it can be opened twice and has a size.
 	Regular bool
+}
+
+// mostProblems bounds how many files a source complains of before it reads any.
+const mostProblems = 5
+
+// Probe looks at one file after the other, and returns what is wrong with the first few that
+// have something. It ends with ctx: what is wrong with the others shows when they are read.
+func Probe(ctx context.Context, files []File, look func(File) error) error {
+	var problems []error
+	for _, in := range files {
+		if ctx.Err() != nil || len(problems) == mostProblems {
+			break
+		}
+		if err := look(in); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // IsPattern reports whether a path has a sign that stands for others.

@@ -323,6 +323,19 @@ func (s *route) each(f func(b *branch) error) error {
 	return errors.Join(errs...)
 }
 
+// eachAt is each, with where the branch stood when the sinks stood at p.
+func (s *route) eachAt(p pipeline.Position, f func(b *branch, at pipeline.Position) error) error {
+	marks, err := s.marks(p)
+	if err != nil {
+		return err
+	}
+	i := -1
+	return s.each(func(b *branch) error {
+		i++
+		return f(b, marks[i].Position)
+	})
+}
+
 // Prepare asks all branches that refuse what is there.
 func (s *route) Prepare(ctx context.Context, fresh bool) error {
 	return s.each(func(b *branch) error {
@@ -384,15 +397,9 @@ func (s *route) Rewind(ctx context.Context, to pipeline.Position) error {
 
 // Check asks all branches that can be cut back.
 func (s *route) Check(ctx context.Context, to pipeline.Position) error {
-	marks, err := s.marks(to)
-	if err != nil {
-		return err
-	}
-	i := -1
-	return s.each(func(b *branch) error {
-		i++
+	return s.eachAt(to, func(b *branch, at pipeline.Position) error {
 		if r, ok := b.Sink.(pipeline.Rewinder); ok {
-			return r.Check(ctx, marks[i].Position)
+			return r.Check(ctx, at)
 		}
 		return nil
 	})
@@ -428,15 +435,9 @@ func (s *route) Portion() (least int) {
 
 // Publish has the branches show what a checkpoint covers.
 func (s *route) Publish(ctx context.Context, to pipeline.Position) error {
-	marks, err := s.marks(to)
-	if err != nil {
-		return err
-	}
-	i := -1
-	return s.each(func(b *branch) error {
-		i++
+	return s.eachAt(to, func(b *branch, at pipeline.Position) error {
 		if p, ok := b.Sink.(pipeline.Publisher); ok {
-			return p.Publish(ctx, marks[i].Position)
+			return p.Publish(ctx, at)
 		}
 		return nil
 	})

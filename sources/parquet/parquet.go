@@ -282,9 +282,6 @@ func (s *Source) Shape(pipeline.Shape) pipeline.Shape {
 	return o.Shape()
 }
 
-// mostProblems bounds how many files Probe complains of.
-const mostProblems = 5
-
 // Probe looks whether every file is there, has a footer that is whole, and the columns
 // that are to be read.
 func (s *Source) Probe(ctx context.Context) error {
@@ -292,18 +289,6 @@ func (s *Source) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var problems []error
 	var like parquetfile.Columns
-	for _, in := range files {
-		if ctx.Err() != nil {
-			break // so many files that it takes long: what is left shows when it is read
-		}
-		if err := s.look(in, &like); err != nil {
-			problems = append(problems, err)
-		}
-		if len(problems) == mostProblems {
-			break
-		}
-	}
-	return errors.Join(problems...)
+	return infiles.Probe(ctx, files, func(in infiles.File) error { return s.look(in, &like) })
 }
