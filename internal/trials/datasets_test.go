@@ -103,7 +103,9 @@ func trial(t *testing.T, rowmill string, d dataset, limit int, stage string) {
 	if err := os.WriteFile(yaml, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(rowmill, "run", yaml, "--limit", fmt.Sprint(limit)).CombinedOutput()
+	run := exec.Command(rowmill, "run", yaml, "--limit", fmt.Sprint(limit))
+	run.Dir = dir // where it keeps its state
+	out, err := run.CombinedOutput()
 	t.Logf("%s", out)
 	var exit *exec.ExitError
 	if err != nil && (!asExit(err, &exit) || exit.ExitCode() != 3) {
