@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rowmill/rowmill/internal/database/databasetest"
 	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/pipeline/builtin"
 	"github.com/rowmill/rowmill/pipeline/engine"
@@ -91,9 +92,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	for _, choice := range []string{"update", "error"} {
 		t.Run(choice, func(t *testing.T) {
 			t.Parallel()
-			f := newFile(t, doomedTables()...)
-			kills := doom(t, f.path, f.path, choice)
-			equal(t, fmt.Sprintf("rows after %d kills", kills), f.rows(t, doomedCheck), fmt.Sprintf("%d of %d", doomedRows, doomedRows))
+			f := databasetest.SQLite(t, doomedTables()...)
+			kills := doom(t, f.DSN, f.DSN, choice)
+			equal(t, fmt.Sprintf("rows after %d kills", kills), f.Rows(t, doomedCheck), fmt.Sprintf("%d of %d", doomedRows, doomedRows))
 			t.Logf("%d kills", kills)
 		})
 	}

@@ -4,16 +4,13 @@ package sql_test
 
 import (
 	"context"
-	stdsql "database/sql"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
-	"go.uber.org/goleak"
 
-	"github.com/rowmill/rowmill/internal/database/postgrestest"
+	"github.com/rowmill/rowmill/internal/database/databasetest"
 	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
@@ -22,76 +19,12 @@ import (
 	sqlsource "github.com/rowmill/rowmill/sources/sql"
 )
 
-// The server of the package's tests.
-var (
-	postgres   *postgrestest.Server
-	noPostgres error
-)
+// postgres is the server of the package's tests.
+var postgres databasetest.Postgres
 
 func TestMain(m *testing.M) {
 	doomed.Main(runDoomed)
-	code := postgrestest.Run(m, func(s *postgrestest.Server, err error) { postgres, noPostgres = s, err })
-	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/rowmill/rowmill/internal/database/postgrestest.(*Server).serve.func1")); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// schema is a schema of the test's own.
-type schema struct{ dsn string }
-
-func newSchema(t *testing.T, name string, statements ...string) schema {
-	t.Helper()
-	server := postgrestest.Need(t, postgres, noPostgres)
-	s := schema{server.DSN + "&search_path=" + name}
-	s.change(t, append([]string{"DROP SCHEMA IF EXISTS " + name + " CASCADE", "CREATE SCHEMA " + name}, statements...)...)
-	return s
-}
-
-func (s schema) open(t *testing.T) *stdsql.DB {
-	t.Helper()
-	db, err := stdsql.Open("pgx", s.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
-
-func (s schema) change(t *testing.T, statements ...string) {
-	t.Helper()
-	db := s.open(t)
-	defer func() { _ = db.Close() }()
-	for _, statement := range statements {
-		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
-	}
-}
-
-func (s schema) rows(t *testing.T, query string) []string {
-	t.Helper()
-	db := s.open(t)
-	defer func() { _ = db.Close() }()
-	var all []string
-	rows, err := db.QueryContext(context.WithoutCancel(t.Context()), query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var one string
-		if err := rows.Scan(&one); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, one)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return all
+	postgres.Main(m)
 }
 
 func TestSQLConformanceWithPostgres(t *testing.T) {
@@ -101,13 +34,13 @@ func TestSQLConformanceWithPostgres(t *testing.T) {
 	} {
 		t.Run(choice, func(t *testing.T) {
 			t.Parallel()
-			var s schema
+			var s databasetest.Database
 			build := func(t *testing.T) pipeline.Sink {
-				return newSink(t, sql.Config{DSN: pipeline.Secret(s.dsn), Table: "conform_" + choice + ".labels", Key: []string{"id"}, OnConflict: choice})
+				return newSink(t, sql.Config{DSN: pipeline.Secret(s.DSN), Table: s.Rows(t, "SELECT current_schema()")[0] + ".labels", Key: []string{"id"}, OnConflict: choice})
 			}
 			pipelinetest.Sink(t, pipelinetest.SinkCase{
 				New: func(t *testing.T) pipeline.Sink {
-					s = newSchema(t, "conform_"+choice, `CREATE TABLE labels (id int8 PRIMARY KEY, label text CHECK (label <> 'bad'), more jsonb, doc json,
+					s = postgres.Schema(t, `CREATE TABLE labels (id int8 PRIMARY KEY, label text CHECK (label <> 'bad'), more jsonb, doc json,
 						owner int8 REFERENCES labels DEFERRABLE INITIALLY DEFERRED)`)
 					return build(t)
 				},
@@ -118,7 +51,7 @@ func TestSQLConformanceWithPostgres(t *testing.T) {
 				},
 				Refused: refused,
 				Read: func(t *testing.T) []string {
-					return s.rows(t, `SELECT '{"id":'||id||',"label":'||coalesce(to_json(label)::text, 'null')||',"more":'||more||',"doc":'||doc||',"owner":'||coalesce(owner::text, 'null')||'}' FROM labels ORDER BY id`)
+					return s.Rows(t, `SELECT '{"id":'||id||',"label":'||coalesce(to_json(label)::text, 'null')||',"more":'||more||',"doc":'||doc||',"owner":'||coalesce(owner::text, 'null')||'}' FROM labels ORDER BY id`)
 				},
 			})
 		})
@@ -131,26 +64,26 @@ func TestEveryTypeGoesRound(t *testing.T) {
 	t.Parallel()
 	columns := `id int4 PRIMARY KEY, i2 int2, i8 int8, n numeric, f4 float4, f8 float8, b bool, s text, c char(3), v varchar(9), bin bytea, d date,
 		ts timestamp, tz timestamptz, tm time, iv interval, u uuid, j json, jb jsonb, ai int8[], at text[], am text[][], ajb jsonb[], atz timestamptz[], m mood, ip inet, r int4range`
-	s := newSchema(t, "round", `CREATE TYPE mood AS ENUM ('glad', 'sad')`, `CREATE TABLE a (`+columns+`)`, `CREATE TABLE b (`+columns+`)`, `INSERT INTO a VALUES
+	s := postgres.Schema(t, `CREATE TYPE mood AS ENUM ('glad', 'sad')`, `CREATE TABLE a (`+columns+`)`, `CREATE TABLE b (`+columns+`)`, `INSERT INTO a VALUES
 		(1, -32768, 9223372036854775807, 12345678901234567890.1234567890, 0.1, 0.1, true, E'a\n"\\''', 'x', '', '\x00ff', '0044-03-15 BC',
 			'2024-01-02 03:04:05.000001', '2024-01-02 03:04:05.678901+05:30', '23:59:59.999999', '1 year -2 days 3.5 seconds', '11111111-2222-3333-4444-555555555555',
 			'{"b": 1.0,   "a": [null]}', '{"b": 1.0, "a": "\u00e9"}', '{1,NULL,-9223372036854775808}', '{"a,b","\"{}\\",NULL,"NULL",""}', '{{a,b},{c,d}}',
 			ARRAY['{"a": "\"x\""}'::jsonb, '[1]', '"s"'], '{infinity,2024-01-02}', 'sad', '192.168.0.1/24', '[1,5)'),
 		(2, 0, 0, 'NaN', 'NaN', 'Infinity', false, '', '', 'x', '', 'infinity', '-infinity', 'infinity', '00:00', '0', NULL, '""', 'null', '{}', '{}', '{}', '{}', '{}', 'glad', '::1', 'empty')`,
 		`INSERT INTO a (id) VALUES (3)`)
-	source, err := sqlsource.New(sqlsource.Config{DSN: pipeline.Secret(s.dsn), Query: "SELECT * FROM a", OrderBy: []string{"id"}}, pipeline.Env{})
+	source, err := sqlsource.New(sqlsource.Config{DSN: pipeline.Secret(s.DSN), Query: "SELECT * FROM a", OrderBy: []string{"id"}}, pipeline.Env{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	summary, err := engine.Run(t.Context(), pipeline.Pipeline{
-		Source: source, Sink: newSink(t, sql.Config{DSN: pipeline.Secret(s.dsn), Table: "b", Key: []string{"id"}}),
+		Source: source, Sink: newSink(t, sql.Config{DSN: pipeline.Secret(s.DSN), Table: "b", Key: []string{"id"}}),
 	}, engine.Options{Preflight: true})
 	if err != nil || summary.Counts.Delivered != 3 {
 		t.Fatalf("got %v, %+v, %v, want all rows delivered", err, summary.Counts, summary.Reasons)
 	}
 	for _, column := range strings.Fields("id i2 i8 n f4 f8 b s c v bin d ts tz tm iv u j jb ai at am ajb atz m ip r") {
 		// The JSON null of row 2 is no value in a record, and so none in the table.
-		equal(t, column, s.rows(t, fmt.Sprintf(`SELECT a.id || ': ' || coalesce(b.%[1]s::text, 'nothing') || ', was ' || coalesce(a.%[1]s::text, 'nothing') FROM a JOIN b USING (id)
+		equal(t, column, s.Rows(t, fmt.Sprintf(`SELECT a.id || ': ' || coalesce(b.%[1]s::text, 'nothing') || ', was ' || coalesce(a.%[1]s::text, 'nothing') FROM a JOIN b USING (id)
 			WHERE a.%[1]s::text IS DISTINCT FROM b.%[1]s::text AND NOT (a.id = 2 AND '%[1]s' = 'jb') ORDER BY id`, column)))
 	}
 }
@@ -158,8 +91,8 @@ func TestEveryTypeGoesRound(t *testing.T) {
 // TestWhatGoesIntoAColumn is about values of other kinds than the column's.
 func TestWhatGoesIntoAColumn(t *testing.T) {
 	t.Parallel()
-	s := newSchema(t, "kinds", `CREATE TABLE a (id serial, i int4, n numeric, t text, b bytea, j jsonb, l int4[], d date, o bool)`)
-	sink := newSink(t, sql.Config{DSN: pipeline.Secret(s.dsn), Table: "a"})
+	s := postgres.Schema(t, `CREATE TABLE a (id serial, i int4, n numeric, t text, b bytea, j jsonb, l int4[], d date, o bool)`)
+	sink := newSink(t, sql.Config{DSN: pipeline.Secret(s.DSN), Table: "a"})
 	for _, c := range []struct{ row, want string }{
 		{`{"i":3.0}`, "3"},
 		{`{"i":-2e2}`, "-200"},
@@ -188,7 +121,7 @@ func TestWhatGoesIntoAColumn(t *testing.T) {
 			t.Errorf("%s: refused is %v, want %v", c.row, refused, c.want == "")
 		}
 		if c.want != "" {
-			equal(t, c.row, s.rows(t, `SELECT coalesce(i::text, n::text, t, b::text, j::text, l::text, d::text, o::text) FROM a ORDER BY id DESC LIMIT 1`), c.want)
+			equal(t, c.row, s.Rows(t, `SELECT coalesce(i::text, n::text, t, b::text, j::text, l::text, d::text, o::text) FROM a ORDER BY id DESC LIMIT 1`), c.want)
 		}
 	}
 }
@@ -197,8 +130,8 @@ func TestWhatGoesIntoAColumn(t *testing.T) {
 // row is there once.
 func TestLostConnections(t *testing.T) {
 	t.Parallel()
-	s := newSchema(t, "lost", `CREATE TABLE a (id int4 PRIMARY KEY, s text)`)
-	sink := newSink(t, sql.Config{DSN: pipeline.Secret(s.dsn + "&application_name=sink_victim"), Table: "a", Key: []string{"id"}})
+	s := postgres.Schema(t, `CREATE TABLE a (id int4 PRIMARY KEY, s text)`)
+	sink := newSink(t, sql.Config{DSN: pipeline.Secret(s.DSN + "&application_name=sink_victim"), Table: "a", Key: []string{"id"}})
 	n := 0
 	rows := make([]string, 60)
 	for i := range rows {
@@ -206,7 +139,7 @@ func TestLostConnections(t *testing.T) {
 	}
 	cut := pipeline.StageFunc(func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
 		if n++; n == 20 || n == 40 {
-			s.change(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sink_victim'`)
+			s.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sink_victim'`)
 		}
 		return []*pipeline.Record{r}, nil
 	})
@@ -217,7 +150,7 @@ func TestLostConnections(t *testing.T) {
 	if err != nil || summary.Counts.Delivered != 60 {
 		t.Errorf("got %v, %+v, want all delivered", err, summary.Counts)
 	}
-	equal(t, "rows", s.rows(t, "SELECT count(*)::text FROM a"), "60")
+	equal(t, "rows", s.Rows(t, "SELECT count(*)::text FROM a"), "60")
 	// PostgreSQL refuses a statement that writes a row twice.
 	if refused := write(t, sink, `{"id":70,"s":"x"}`, `{"id":71,"s":"x"}`, `{"id":70,"s":"y"}`); refused != nil {
 		t.Error(refused)
@@ -231,8 +164,8 @@ func TestLostConnections(t *testing.T) {
 // TestKilledWithPostgres is TestKilledAgainAndAgain with the other database.
 func TestKilledWithPostgres(t *testing.T) {
 	t.Parallel()
-	s := newSchema(t, "doomed", doomedTables()...)
-	kills := doom(t, s.dsn, s.dsn, "update")
-	equal(t, fmt.Sprintf("rows after %d kills", kills), s.rows(t, doomedCheck), fmt.Sprintf("%d of %d", doomedRows, doomedRows))
+	s := postgres.Schema(t, doomedTables()...)
+	kills := doom(t, s.DSN, s.DSN, "update")
+	equal(t, fmt.Sprintf("rows after %d kills", kills), s.Rows(t, doomedCheck), fmt.Sprintf("%d of %d", doomedRows, doomedRows))
 	t.Logf("%d kills", kills)
 }

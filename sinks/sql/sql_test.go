@@ -2,7 +2,6 @@ package sql_test
 
 import (
 	"context"
-	stdsql "database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,63 +11,11 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"github.com/rowmill/rowmill/internal/database/databasetest"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sinks/sql"
 )
-
-// file is a database of SQLite.
-type file struct{ path string }
-
-func newFile(t *testing.T, statements ...string) *file {
-	t.Helper()
-	f := &file{filepath.Join(t.TempDir(), "out.db")}
-	f.change(t, statements...)
-	return f
-}
-
-func (f *file) open(t *testing.T) *stdsql.DB {
-	t.Helper()
-	db, err := stdsql.Open("sqlite", "file:"+f.path+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
-
-func (f *file) change(t *testing.T, statements ...string) {
-	t.Helper()
-	db := f.open(t)
-	defer func() { _ = db.Close() }()
-	for _, s := range statements {
-		if _, err := db.ExecContext(t.Context(), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-}
-
-// rows returns what a query of one column gives.
-func (f *file) rows(t *testing.T, query string) (all []string) {
-	t.Helper()
-	db := f.open(t)
-	defer func() { _ = db.Close() }()
-	rows, err := db.QueryContext(context.WithoutCancel(t.Context()), query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, s)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
 
 func newSink(t *testing.T, c sql.Config) *sql.Sink {
 	t.Helper()
@@ -102,16 +49,16 @@ func TestSQLConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var f *file
+			var f databasetest.Database
 			build := func(t *testing.T) pipeline.Sink {
-				c.config.DSN, c.config.Table = pipeline.Secret(f.path), "labels"
+				c.config.DSN, c.config.Table = pipeline.Secret(f.DSN), "labels"
 				return newSink(t, c.config)
 			}
 			pipelinetest.Sink(t, pipelinetest.SinkCase{
-				New:   func(t *testing.T) pipeline.Sink { f = newFile(t, labels); return build(t) },
+				New:   func(t *testing.T) pipeline.Sink { f = databasetest.SQLite(t, labels); return build(t) },
 				Again: build,
 				Rows:  rows, Refused: c.refused,
-				Read: func(t *testing.T) []string { return f.rows(t, asStored) },
+				Read: func(t *testing.T) []string { return f.Rows(t, asStored) },
 			})
 		})
 	}
@@ -120,15 +67,15 @@ func TestSQLConformance(t *testing.T) {
 // TestSQLConformanceWithoutKey has every row added.
 func TestSQLConformanceWithoutKey(t *testing.T) {
 	t.Parallel()
-	var f *file
+	var f databasetest.Database
 	pipelinetest.Sink(t, pipelinetest.SinkCase{
 		New: func(t *testing.T) pipeline.Sink {
-			f = newFile(t, `CREATE TABLE labels (id INTEGER, label TEXT CHECK (label <> 'bad'))`)
-			return newSink(t, sql.Config{DSN: pipeline.Secret(f.path), Table: "labels"})
+			f = databasetest.SQLite(t, `CREATE TABLE labels (id INTEGER, label TEXT CHECK (label <> 'bad'))`)
+			return newSink(t, sql.Config{DSN: pipeline.Secret(f.DSN), Table: "labels"})
 		},
 		Rows: []string{`{"id":1,"label":"x"}`, `{"id":2,"label":"y"}`, `{"id":3,"label":"z"}`}, Refused: []string{`{"label":"bad"}`, `{}`},
 		Read: func(t *testing.T) []string {
-			return f.rows(t, `SELECT json_object('id', id, 'label', label) FROM labels ORDER BY rowid`)
+			return f.Rows(t, `SELECT json_object('id', id, 'label', label) FROM labels ORDER BY rowid`)
 		},
 	})
 }
@@ -138,15 +85,15 @@ func TestSQLConformanceWithoutKey(t *testing.T) {
 func TestWrittenBefore(t *testing.T) {
 	t.Parallel()
 	for _, c := range []sql.Config{{}, {Key: []string{"id"}, OnConflict: "error"}} {
-		f := newFile(t, labels)
-		c.DSN, c.Table = pipeline.Secret(f.path), "labels"
+		f := databasetest.SQLite(t, labels)
+		c.DSN, c.Table = pipeline.Secret(f.DSN), "labels"
 		s := newSink(t, c)
 		write(t, s, `{"id":1,"label":"x"}`, `{"id":2,"label":null,"more":[1]}`)
 		refused := write(t, s, `{"id":1,"label":"x"}`, `{"id":3,"label":"new"}`, `{"id":2,"label":null,"more":[1]}`, `{"id":1,"label":null}`)
 		if len(refused) != 1 || refused[3] == nil {
 			t.Errorf("with key %v: refused are %v, want the last one alone", c.Key, refused)
 		}
-		equal(t, "rows", f.rows(t, asStored), `{"id":1,"label":"x","more":null}`, `{"id":2,"label":null,"more":[1]}`, `{"id":3,"label":"new","more":null}`)
+		equal(t, "rows", f.Rows(t, asStored), `{"id":1,"label":"x","more":null}`, `{"id":2,"label":null,"more":[1]}`, `{"id":3,"label":"new","more":null}`)
 	}
 }
 
@@ -184,14 +131,14 @@ func TestUpserts(t *testing.T) {
 	} {
 		t.Run(choice, func(t *testing.T) {
 			t.Parallel()
-			f := newFile(t, `CREATE TABLE "odd ""name""" (a INT, b TEXT, c TEXT DEFAULT 'default', d TEXT DEFAULT 'default', UNIQUE (b, a))`,
+			f := databasetest.SQLite(t, `CREATE TABLE "odd ""name""" (a INT, b TEXT, c TEXT DEFAULT 'default', d TEXT DEFAULT 'default', UNIQUE (b, a))`,
 				`INSERT INTO "odd ""name""" VALUES (1, 'x', 'kept', 'kept')`)
-			s := newSink(t, sql.Config{DSN: pipeline.Secret(f.path), Table: `odd "name"`, Key: []string{"a", "b"}, OnConflict: choice})
+			s := newSink(t, sql.Config{DSN: pipeline.Secret(f.DSN), Table: `odd "name"`, Key: []string{"a", "b"}, OnConflict: choice})
 			refused := write(t, s, `{"a":1,"b":"x","c":"first"}`, `{"a":1,"b":"y","c":"1"}`, `{"b":"x","a":1,"c":"last"}`, `{"a":2,"b":"x"}`, `{"a":1,"b":"y","c":"2"}`)
 			if refused != nil {
 				t.Errorf("refused: %v", refused)
 			}
-			equal(t, choice, f.rows(t, `SELECT json_object('a', a, 'b', b, 'c', c, 'd', d) FROM "odd ""name""" ORDER BY a, b`), want...)
+			equal(t, choice, f.Rows(t, `SELECT json_object('a', a, 'b', b, 'c', c, 'd', d) FROM "odd ""name""" ORDER BY a, b`), want...)
 		})
 	}
 }
@@ -204,8 +151,8 @@ func TestALargeBatch(t *testing.T) {
 	for i := range columns {
 		columns[i] = fmt.Sprintf("c%d TEXT", i)
 	}
-	f := newFile(t, `CREATE TABLE wide (id INTEGER PRIMARY KEY, `+strings.Join(columns, ", ")+`, CHECK (id % 400 <> 7))`)
-	s := newSink(t, sql.Config{DSN: pipeline.Secret(f.path), Table: "main.wide", Key: []string{"id"}})
+	f := databasetest.SQLite(t, `CREATE TABLE wide (id INTEGER PRIMARY KEY, `+strings.Join(columns, ", ")+`, CHECK (id % 400 <> 7))`)
+	s := newSink(t, sql.Config{DSN: pipeline.Secret(f.DSN), Table: "main.wide", Key: []string{"id"}})
 	var rows []string
 	for i := range 600 {
 		row := map[string]any{"id": i}
@@ -221,13 +168,13 @@ func TestALargeBatch(t *testing.T) {
 			t.Errorf("row %d: refused is %v, want %v: %v", i, got, want, refused[i])
 		}
 	}
-	equal(t, "rows", f.rows(t, `SELECT count(*) FROM wide`), "598")
+	equal(t, "rows", f.Rows(t, `SELECT count(*) FROM wide`), "598")
 }
 
 func TestTypesOfSQLite(t *testing.T) {
 	t.Parallel()
-	f := newFile(t, `CREATE TABLE a (i INTEGER, r REAL, s TEXT, b BLOB, f BOOLEAN, any)`)
-	s := newSink(t, sql.Config{DSN: pipeline.Secret(f.path), Table: "a"})
+	f := databasetest.SQLite(t, `CREATE TABLE a (i INTEGER, r REAL, s TEXT, b BLOB, f BOOLEAN, any)`)
+	s := newSink(t, sql.Config{DSN: pipeline.Secret(f.DSN), Table: "a"})
 	refused := write(t, s,
 		`{"i":9223372036854775807,"r":1e300,"s":1.50,"b":"AP8=","f":true,"any":{"a":  1.0}}`,
 		`{"i":-9223372036854775808,"r":"-Infinity","s":true,"b":"","f":false,"any":0.1}`,
@@ -238,13 +185,13 @@ func TestTypesOfSQLite(t *testing.T) {
 			t.Errorf("row %d: got %s, want %q", i, got, want)
 		}
 	}
-	equal(t, "rows", f.rows(t, `SELECT i || '|' || typeof(i) || '|' || r || '|' || s || '|' || hex(b) || '|' || f || '|' || any || '|' || typeof(any) FROM a`),
+	equal(t, "rows", f.Rows(t, `SELECT i || '|' || typeof(i) || '|' || r || '|' || s || '|' || hex(b) || '|' || f || '|' || any || '|' || typeof(any) FROM a`),
 		`9223372036854775807|integer|1.0e+300|1.50|00FF|1|{"a":  1.0}|text`, `-9223372036854775808|integer|-Inf|true||0|0.1|real`)
 }
 
 func TestTablesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	f := newFile(t, labels)
+	f := databasetest.SQLite(t, labels)
 	for name, c := range map[string]struct {
 		config sql.Config
 		shape  pipeline.Shape
@@ -261,10 +208,10 @@ func TestTablesThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.config.Table == "seen" {
-				f.change(t, `CREATE VIEW seen AS SELECT * FROM labels`)
+				f.Exec(t, `CREATE VIEW seen AS SELECT * FROM labels`)
 			}
 			if c.config.DSN == "" {
-				c.config.DSN = pipeline.Secret(f.path)
+				c.config.DSN = pipeline.Secret(f.DSN)
 			}
 			s, err := sql.New(c.config, pipeline.Env{Shape: c.shape})
 			if err != nil {
@@ -313,8 +260,8 @@ func TestValidate(t *testing.T) {
 // TestSomebodyElseWrites: a lock is somebody else's for a while, and costs an attempt.
 func TestSomebodyElseWrites(t *testing.T) {
 	t.Parallel()
-	f := newFile(t, labels)
-	db := f.open(t)
+	f := databasetest.SQLite(t, labels)
+	db := f.Open(t)
 	defer func() { _ = db.Close() }()
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
@@ -323,7 +270,7 @@ func TestSomebodyElseWrites(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), "INSERT INTO labels (id) VALUES (5)"); err != nil {
 		t.Fatal(err)
 	}
-	s := newSink(t, sql.Config{DSN: pipeline.Secret("file:" + f.path + "?_pragma=busy_timeout(1)"), Table: "labels", Key: []string{"id"}})
+	s := newSink(t, sql.Config{DSN: pipeline.Secret(f.Address + "?_pragma=busy_timeout(1)"), Table: "labels", Key: []string{"id"}})
 	err = s.Write(t.Context(), []*pipeline.Record{pipelinetest.Record(t, `{"id":1}`)})
 	if class, code := pipeline.Classify(err); class != pipeline.ClassTransient || code != "busy" {
 		t.Errorf("got %v, %s (%v), want transient, busy", class, code, err)
@@ -339,14 +286,14 @@ func TestSomebodyElseWrites(t *testing.T) {
 // TestCreate makes the file and the table, once, and not when it is only looked at.
 func TestCreate(t *testing.T) {
 	t.Parallel()
-	f := &file{filepath.Join(t.TempDir(), "new", "out.db")}
-	c := sql.Config{DSN: pipeline.Secret(f.path), Table: "labels", Key: []string{"id"}, Create: labels}
+	f := databasetest.File(filepath.Join(t.TempDir(), "new", "out.db"))
+	c := sql.Config{DSN: pipeline.Secret(f.DSN), Table: "labels", Key: []string{"id"}, Create: labels}
 	for _, row := range []string{`{"id":1}`, `{"id":2}`} {
 		s := newSink(t, c)
 		if err := s.Probe(t.Context()); err != nil {
 			t.Errorf("probe: %v", err)
 		}
-		if found, _ := filepath.Glob(f.path); row == `{"id":1}` && found != nil {
+		if found, _ := filepath.Glob(f.DSN); row == `{"id":1}` && found != nil {
 			t.Errorf("probed, it made %v", found)
 		}
 		if err := s.Start(t.Context(), false); err != nil {
@@ -354,7 +301,7 @@ func TestCreate(t *testing.T) {
 		}
 		write(t, s, row)
 	}
-	equal(t, "rows", f.rows(t, "SELECT count(*) FROM labels"), "2")
+	equal(t, "rows", f.Rows(t, "SELECT count(*) FROM labels"), "2")
 	c.Table, c.Create = "others", "CREATE TABLE another (id)"
 	for _, create := range []string{"CREATE TABLE another (id)", "CREATE nonsense"} {
 		c.Create = create
@@ -367,8 +314,8 @@ func TestCreate(t *testing.T) {
 // TestInto writes into a database that the program opened, which stays open.
 func TestInto(t *testing.T) {
 	t.Parallel()
-	f := newFile(t, labels)
-	db := f.open(t)
+	f := databasetest.SQLite(t, labels)
+	db := f.Open(t)
 	defer func() { _ = db.Close() }()
 	if _, err := sql.Into(db, sql.Config{Table: "labels"}, pipeline.Env{}); err == nil {
 		t.Error("it does not ask which database it is")

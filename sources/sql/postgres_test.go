@@ -3,66 +3,26 @@
 package sql_test
 
 import (
-	"context"
-	stdsql "database/sql"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
-	"go.uber.org/goleak"
 
-	"github.com/rowmill/rowmill/internal/database/postgrestest"
+	"github.com/rowmill/rowmill/internal/database/databasetest"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sources/sql"
 )
 
-// The server of the package's tests.
-var (
-	postgres   *postgrestest.Server
-	noPostgres error
-)
+// postgres is the server of the package's tests.
+var postgres databasetest.Postgres
 
-func TestMain(m *testing.M) {
-	code := postgrestest.Run(m, func(s *postgrestest.Server, err error) { postgres, noPostgres = s, err })
-	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/rowmill/rowmill/internal/database/postgrestest.(*Server).serve.func1")); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// postgresSchema runs statements in a schema of the test's own and returns its DSN.
-func postgresSchema(t *testing.T, statements ...string) string {
-	t.Helper()
-	server := postgrestest.Need(t, postgres, noPostgres)
-	name := strings.ToLower(strings.NewReplacer("/", "_", " ", "_").Replace(t.Name()))
-	dsn := server.DSN + "&search_path=" + name
-	changePostgres(t, dsn, append([]string{"CREATE SCHEMA " + name}, statements...)...)
-	return dsn
-}
-
-func changePostgres(t *testing.T, dsn string, statements ...string) {
-	t.Helper()
-	db, err := stdsql.Open("pgx", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	for _, s := range statements {
-		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-}
+func TestMain(m *testing.M) { postgres.Main(m) }
 
 func TestSQLConformanceWithPostgres(t *testing.T) {
 	t.Parallel()
-	dsn := postgresSchema(t, `CREATE TABLE people (id int8 PRIMARY KEY, born timestamptz, score numeric, name text)`,
+	d := postgres.Schema(t, `CREATE TABLE people (id int8 PRIMARY KEY, born timestamptz, score numeric, name text)`,
 		`INSERT INTO people VALUES (30, 'infinity', 'NaN', 'z'), (1, '2024-01-02 03:04:05.678901+02', 1.50, 'é "x"'), (2, '-infinity', '-Infinity', NULL), (9, 'epoch', 1e40, '')`)
 	want := []string{
 		`{"id":1,"born":"2024-01-02T01:04:05.678901+00:00","score":1.50,"name":"é \"x\""}`,
@@ -82,7 +42,7 @@ func TestSQLConformanceWithPostgres(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c.config.DSN = pipeline.Secret(dsn)
+			c.config.DSN = pipeline.Secret(d.DSN)
 			pipelinetest.Source(t, pipelinetest.SourceCase{
 				New: func(t *testing.T) pipeline.Source { return newSource(t, c.config) }, Want: c.want,
 			})
@@ -92,11 +52,7 @@ func TestSQLConformanceWithPostgres(t *testing.T) {
 
 func TestTypesOfPostgres(t *testing.T) {
 	t.Parallel()
-	db, err := stdsql.Open("pgx", postgresSchema(t, `CREATE TYPE mood AS ENUM ('glad', 'sad')`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
+	db := postgres.Schema(t, `CREATE TYPE mood AS ENUM ('glad', 'sad')`).Open(t)
 	for expression, want := range map[string]string{
 		`9223372036854775807::int8`:                          `9223372036854775807`,
 		`(-32768)::int2`:                                     `-32768`,
@@ -165,8 +121,8 @@ func TestTypesOfPostgres(t *testing.T) {
 // again.
 func TestLostConnections(t *testing.T) {
 	t.Parallel()
-	dsn := postgresSchema(t, `CREATE TABLE numbers AS SELECT generate_series(1, 100) AS id`)
-	s := newSource(t, sql.Config{DSN: pipeline.Secret(dsn + "&application_name=victim"), Query: "SELECT id FROM numbers", OrderBy: []string{"id"}, Page: 9})
+	d := postgres.Schema(t, `CREATE TABLE numbers AS SELECT generate_series(1, 100) AS id`)
+	s := newSource(t, sql.Config{DSN: pipeline.Secret(d.DSN + "&application_name=victim"), Query: "SELECT id FROM numbers", OrderBy: []string{"id"}, Page: 9})
 	n := 0
 	for r, err := range s.Records(t.Context()) {
 		if err != nil {
@@ -176,7 +132,7 @@ func TestLostConnections(t *testing.T) {
 			t.Errorf("row %d is %s", n, r.AppendJSON(nil))
 		}
 		if n == 20 || n == 40 {
-			changePostgres(t, dsn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'`)
+			d.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'`)
 		}
 	}
 	if n != 100 {
@@ -186,7 +142,7 @@ func TestLostConnections(t *testing.T) {
 
 func TestWhatPostgresRefuses(t *testing.T) {
 	t.Parallel()
-	dsn := postgresSchema(t, `CREATE TABLE people (id int8, doc jsonb)`, `INSERT INTO people VALUES (1, '{}'), (1, '{}')`)
+	d := postgres.Schema(t, `CREATE TABLE people (id int8, doc jsonb)`, `INSERT INTO people VALUES (1, '{}'), (1, '{}')`)
 	for name, c := range map[string]struct {
 		config sql.Config
 		want   string
@@ -197,12 +153,12 @@ func TestWhatPostgresRefuses(t *testing.T) {
 		"a column twice":  {sql.Config{Query: "SELECT id, id FROM people"}, `two columns are called "id"`},
 		"a wrong address": {sql.Config{DSN: "postgres://u:hunter2@127.0.0.1:1/x", Query: "SELECT 1"}, "database=x`: 127.0.0.1:1"},
 		"a dsn of no use": {sql.Config{DSN: "postgres://u:hunter2@[/x", Query: "SELECT 1"}, "cannot parse"},
-		"a wrong name":    {sql.Config{DSN: pipeline.Secret(strings.Replace(dsn, "/postgres?", "/hunter2?", 1)), Query: "SELECT 1"}, "does not exist"},
+		"a wrong name":    {sql.Config{DSN: pipeline.Secret(strings.Replace(d.DSN, "/postgres?", "/hunter2?", 1)), Query: "SELECT 1"}, "does not exist"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if c.config.DSN == "" {
-				c.config.DSN = pipeline.Secret(dsn)
+				c.config.DSN = pipeline.Secret(d.DSN)
 			}
 			s := newSource(t, c.config)
 			err := s.Probe(t.Context())

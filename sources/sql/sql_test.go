@@ -10,34 +10,12 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"github.com/rowmill/rowmill/internal/database/databasetest"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sources/sql"
 )
-
-// sqliteFile makes a database of statements and returns its path.
-func sqliteFile(t *testing.T, statements ...string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "a b#%.db")
-	change(t, path, statements...)
-	return path
-}
-
-// change runs statements in a database.
-func change(t *testing.T, path string, statements ...string) {
-	t.Helper()
-	db, err := stdsql.Open("sqlite", "file:"+strings.NewReplacer("%", "%25", "#", "%23").Replace(path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	for _, s := range statements {
-		if _, err := db.ExecContext(t.Context(), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-}
 
 func newSource(t *testing.T, c sql.Config) *sql.Source {
 	t.Helper()
@@ -68,7 +46,7 @@ const people = `CREATE TABLE people (id INTEGER PRIMARY KEY, tenant TEXT NOT NUL
 
 func TestSQLConformance(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, people, `INSERT INTO people (id, name) VALUES (30, 'z'), (1, 'é "x"'), (2, NULL), (7, CAST(x'ff' AS TEXT)), (9, ''), (-3, 'y')`)
+	file := databasetest.SQLite(t, people, `INSERT INTO people (id, name) VALUES (30, 'z'), (1, 'é "x"'), (2, NULL), (7, CAST(x'ff' AS TEXT)), (9, ''), (-3, 'y')`)
 	want := []string{
 		`{"id":-3,"name":"y"}`, `{"id":1,"name":"é \"x\""}`, `{"id":2,"name":null}`, `{"id":9,"name":""}`, `{"id":30,"name":"z"}`,
 	}
@@ -81,7 +59,7 @@ func TestSQLConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c.DSN = pipeline.Secret(path)
+			c.DSN = pipeline.Secret(file.DSN)
 			pipelinetest.Source(t, pipelinetest.SourceCase{
 				New: func(t *testing.T) pipeline.Source { return newSource(t, c) }, Want: want, Unreadable: 1,
 			})
@@ -91,12 +69,12 @@ func TestSQLConformance(t *testing.T) {
 
 func TestSQLConformanceOfSeveralKeys(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE a ("the ""key""" TEXT COLLATE NOCASE, score REAL, on_ BOOLEAN)`,
+	file := databasetest.SQLite(t, `CREATE TABLE a ("the ""key""" TEXT COLLATE NOCASE, score REAL, on_ BOOLEAN)`,
 		`INSERT INTO a VALUES ('b', 1, 1), ('B', 0.1, 0), ('a', 9e999, 2), ('x,y="', -0.5, NULL)`)
 	pipelinetest.Source(t, pipelinetest.SourceCase{
 		New: func(t *testing.T) pipeline.Source {
 			return newSource(t, sql.Config{
-				DSN: pipeline.Secret("sqlite:" + path), Driver: "sqlite", Query: `SELECT * FROM a`, OrderBy: []string{`the "key"`, "score"}, Page: 1,
+				DSN: pipeline.Secret("sqlite:" + file.DSN), Driver: "sqlite", Query: `SELECT * FROM a`, OrderBy: []string{`the "key"`, "score"}, Page: 1,
 			})
 		},
 		Want: []string{
@@ -108,10 +86,10 @@ func TestSQLConformanceOfSeveralKeys(t *testing.T) {
 
 func TestTypesOfSQLite(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE a (i INTEGER, r REAL, s TEXT, b BLOB, d DATETIME, ts TIMESTAMP, j JSON, n NUMERIC, f BOOLEAN)`,
+	file := databasetest.SQLite(t, `CREATE TABLE a (i INTEGER, r REAL, s TEXT, b BLOB, d DATETIME, ts TIMESTAMP, j JSON, n NUMERIC, f BOOLEAN)`,
 		`INSERT INTO a VALUES (9223372036854775807, 1e300, 'x', x'00ff', '2024-01-02 03:04:05', 1700000000, '{"a": 1}', 12.50, 1)`,
 		`INSERT INTO a VALUES (-9223372036854775808, -9e999, '', x'', 'not a time', NULL, '[]', 'NaN', 'yes')`)
-	got, _, err := read(t.Context(), newSource(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT *, i + 1 AS more FROM a"}))
+	got, _, err := read(t.Context(), newSource(t, sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT *, i + 1 AS more FROM a"}))
 	want := []string{
 		`{"i":9223372036854775807,"r":1e+300,"s":"x","b":"AP8=","d":"2024-01-02 03:04:05","ts":1700000000,"j":"{\"a\": 1}","n":12.5,"f":true,"more":9.223372036854776e+18}`,
 		`{"i":-9223372036854775808,"r":"-Infinity","s":"","b":"","d":"not a time","ts":null,"j":"[]","n":"NaN","f":"yes","more":-9223372036854775807}`,
@@ -123,7 +101,7 @@ func TestTypesOfSQLite(t *testing.T) {
 
 func TestQueriesThatAreRefused(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, people, `INSERT INTO people VALUES (1, 'a', 'x'), (2, 'a', NULL), (3, 'a', 'x'), (4, 'b', 'y'), (5, 'b', 'y')`,
+	file := databasetest.SQLite(t, people, `INSERT INTO people VALUES (1, 'a', 'x'), (2, 'a', NULL), (3, 'a', 'x'), (4, 'b', 'y'), (5, 'b', 'y')`,
 		`CREATE TABLE blobs (id BLOB)`)
 	for name, c := range map[string]struct {
 		config sql.Config
@@ -143,7 +121,7 @@ func TestQueriesThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c.config.DSN = pipeline.Secret(path)
+			c.config.DSN = pipeline.Secret(file.DSN)
 			s := newSource(t, c.config)
 			if err := s.Probe(t.Context()); (err == nil) != c.later || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("probe: got %v, want %q", err, c.want)
@@ -179,8 +157,8 @@ func run(t *testing.T, dir string, c sql.Config, limit int) ([]string, engine.Su
 // row, and reads nothing else.
 func TestRowsThatCameLater(t *testing.T) {
 	t.Parallel()
-	path, dir := sqliteFile(t, people, `INSERT INTO people VALUES (1, 'a', 'x'), (2, 'a', 'y')`), t.TempDir()
-	c := sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id FROM people", OrderBy: []string{"id"}, Page: 2}
+	file, dir := databasetest.SQLite(t, people, `INSERT INTO people VALUES (1, 'a', 'x'), (2, 'a', 'y')`), t.TempDir()
+	c := sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT id FROM people", OrderBy: []string{"id"}, Page: 2}
 	for i, step := range []struct {
 		change string
 		want   string
@@ -190,7 +168,7 @@ func TestRowsThatCameLater(t *testing.T) {
 		{"INSERT INTO people (id) VALUES (5), (3)", `{"id":3} {"id":5}`},
 	} {
 		if step.change != "" {
-			change(t, path, step.change)
+			file.Exec(t, step.change)
 		}
 		rows, s, err := run(t, dir, c, 0)
 		if got := strings.Join(rows, " "); err != nil || got != step.want {
@@ -212,12 +190,12 @@ func TestRowsThatHaveChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path, dir := sqliteFile(t, people, `INSERT INTO people (id) VALUES (1), (2), (3), (4)`), t.TempDir()
-			c := sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id FROM people", OrderBy: []string{"id"}}
+			file, dir := databasetest.SQLite(t, people, `INSERT INTO people (id) VALUES (1), (2), (3), (4)`), t.TempDir()
+			c := sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT id FROM people", OrderBy: []string{"id"}}
 			if rows, _, err := run(t, dir, c, 2); err != nil || len(rows) != 2 {
 				t.Fatalf("got %v, %v, want two rows", rows, err)
 			}
-			change(t, path, statement)
+			file.Exec(t, statement)
 			if rows, _, err := run(t, dir, c, 0); err == nil || len(rows) > 0 || !strings.Contains(err.Error(), "--fresh") {
 				t.Errorf("got %v, %v, want that the source is not what it was", rows, err)
 			}
@@ -228,9 +206,9 @@ func TestRowsThatHaveChanged(t *testing.T) {
 // TestARowToGoOnWithHasGone is about rows of which one came for one that went.
 func TestARowToGoOnWithHasGone(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, people, `INSERT INTO people (id) VALUES (1), (2), (3)`)
-	s := newSource(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id FROM people", OrderBy: []string{"id"}})
-	change(t, path, "UPDATE people SET id = 0 WHERE id = 2")
+	file := databasetest.SQLite(t, people, `INSERT INTO people (id) VALUES (1), (2), (3)`)
+	s := newSource(t, sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT id FROM people", OrderBy: []string{"id"}})
+	file.Exec(t, "UPDATE people SET id = 0 WHERE id = 2")
 	if err := s.Seek(t.Context(), pipeline.Origin{Path: "id=2"}); err == nil || !strings.Contains(err.Error(), "0 rows at id=2") {
 		t.Errorf("got %v, want that there is no such row", err)
 	}
@@ -243,15 +221,15 @@ func TestARowToGoOnWithHasGone(t *testing.T) {
 
 func TestRowsThatComeWhileItRunsAreLeft(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, people, `INSERT INTO people (id) VALUES (1), (2), (3)`)
-	s := newSource(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id FROM people", OrderBy: []string{"id"}, Page: 1})
+	file := databasetest.SQLite(t, people, `INSERT INTO people (id) VALUES (1), (2), (3)`)
+	s := newSource(t, sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT id FROM people", OrderBy: []string{"id"}, Page: 1})
 	var got []string
 	for r, err := range s.Records(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		got = append(got, string(r.AppendJSON(nil)))
-		change(t, path, fmt.Sprintf("INSERT INTO people (id) VALUES (%d)", 10+len(got))) // nobody holds a lock
+		file.Exec(t, fmt.Sprintf("INSERT INTO people (id) VALUES (%d)", 10+len(got))) // nobody holds a lock
 	}
 	if want := `{"id":1} {"id":2} {"id":3}`; strings.Join(got, " ") != want {
 		t.Errorf("got %v, want %s", got, want)
@@ -260,12 +238,12 @@ func TestRowsThatComeWhileItRunsAreLeft(t *testing.T) {
 
 func TestShape(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, people)
-	s := newSource(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id, upper(name) AS loud FROM people"})
+	file := databasetest.SQLite(t, people)
+	s := newSource(t, sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT id, upper(name) AS loud FROM people"})
 	if shape := s.Shape(pipeline.Shape{}); !shape.Closed || strings.Join(shape.Names(), " ") != "id loud" {
 		t.Errorf("got %+v, want id and loud alone", shape)
 	}
-	away := newSource(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT"})
+	away := newSource(t, sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT"})
 	if shape := away.Shape(pipeline.Shape{}); shape.Closed {
 		t.Errorf("got %+v of a query that does not work", shape)
 	}
@@ -288,7 +266,7 @@ func TestValidate(t *testing.T) {
 // `validate` shows, and in the summary.
 func TestWithoutOrderByItIsSaid(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, people, `INSERT INTO people (id) VALUES (1), (2)`)
+	file := databasetest.SQLite(t, people, `INSERT INTO people (id) VALUES (1), (2)`)
 	for name, c := range map[string]struct {
 		by   []string
 		want string
@@ -298,7 +276,7 @@ func TestWithoutOrderByItIsSaid(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			config := sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id FROM people ORDER BY id", OrderBy: c.by}
+			config := sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT id FROM people ORDER BY id", OrderBy: c.by}
 			_, s, err := run(t, t.TempDir(), config, 0)
 			if got := strings.Join(s.Guarantees, "\n"); err != nil || (got == "") != (c.want == "") || !strings.HasPrefix(got, c.want) {
 				t.Errorf("got %q, %v, want %q", got, err, c.want)

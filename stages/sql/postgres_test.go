@@ -7,69 +7,30 @@ import (
 	stdsql "database/sql"
 	"database/sql/driver"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
-	"go.uber.org/goleak"
 
-	"github.com/rowmill/rowmill/internal/database/postgrestest"
+	"github.com/rowmill/rowmill/internal/database/databasetest"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/stages/sql"
 )
 
-// The server of the package's tests.
-var (
-	postgres   *postgrestest.Server
-	noPostgres error
-)
+// postgres is the server of the package's tests.
+var postgres databasetest.Postgres
 
-func TestMain(m *testing.M) {
-	code := postgrestest.Run(m, func(s *postgrestest.Server, err error) { postgres, noPostgres = s, err })
-	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/rowmill/rowmill/internal/database/postgrestest.(*Server).serve.func1")); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// schema runs statements in a schema of the test's own and returns its DSN.
-func schema(t *testing.T, statements ...string) string {
-	t.Helper()
-	server := postgrestest.Need(t, postgres, noPostgres)
-	name := strings.ToLower(t.Name())
-	dsn := server.DSN + "&search_path=" + name
-	tell(t, dsn, append([]string{"CREATE SCHEMA " + name}, statements...)...)
-	return dsn
-}
-
-// tell runs statements in PostgreSQL.
-func tell(t *testing.T, dsn string, statements ...string) {
-	t.Helper()
-	db, err := stdsql.Open("pgx", dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	for _, s := range statements {
-		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-}
+func TestMain(m *testing.M) { postgres.Main(m) }
 
 func TestSQLLookupConformanceWithPostgres(t *testing.T) {
 	t.Parallel()
-	dsn := schema(t, `CREATE TABLE prices (sku int8 PRIMARY KEY, price numeric, tags text[], "more ""it""" jsonb)`,
+	d := postgres.Schema(t, `CREATE TABLE prices (sku int8 PRIMARY KEY, price numeric, tags text[], "more ""it""" jsonb)`,
 		`INSERT INTO prices VALUES (1, 1.50, '{a,NULL}', '{"b": 1.0}'), (9223372036854775807, 'NaN', '{}', NULL)`)
 	for name, c := range map[string]pipelinetest.StageCase{
 		"a table": {
-			New:     making(sql.Config{DSN: pipeline.Secret(dsn), Table: "prices", On: "sku"}),
+			New:     making(sql.Config{DSN: pipeline.Secret(d.DSN), Table: "prices", On: "sku"}),
 			Rows:    []string{`{"sku":"1","n": 1}`, `{"sku":1.0}`, `{"sku":9223372036854775807}`},
 			Failing: []string{`{"sku":2}`, `{"sku":null}`, `{"n":1}`, `{"sku":"a"}`, `{"sku":1.5}`, `{"sku":1,"price":1}`, `{"sku":"\u0000"}`},
 			Want: []string{
@@ -79,7 +40,7 @@ func TestSQLLookupConformanceWithPostgres(t *testing.T) {
 		},
 		"a query, one at a time": {
 			New: making(sql.Config{
-				DSN: pipeline.Secret(dsn), Driver: "postgres", Query: "SELECT sku::text AS id, price * 2 AS twice FROM prices -- all;\n;", On: "lower(sku)", Key: "id",
+				DSN: pipeline.Secret(d.DSN), Driver: "postgres", Query: "SELECT sku::text AS id, price * 2 AS twice FROM prices -- all;\n;", On: "lower(sku)", Key: "id",
 				Take: []string{"twice"}, As: "found", Missing: "null", Batch: 1,
 			}),
 			Rows: []string{`{"sku":"1","found":0}`, `{"sku":"01"}`, `{"sku":"\u0000"}`},
@@ -98,7 +59,7 @@ func TestSQLLookupConformanceWithPostgres(t *testing.T) {
 // a length, and one that is none of its type is one that no row has, whatever stands beside it.
 func TestKeysOfPostgres(t *testing.T) {
 	t.Parallel()
-	dsn := schema(t, `CREATE TYPE mood AS ENUM ('glad', 'sad')`, `CREATE DOMAIN code AS varchar(3)`, `CREATE DOMAIN codes AS code CHECK (VALUE <> 'bad')`,
+	d := postgres.Schema(t, `CREATE TYPE mood AS ENUM ('glad', 'sad')`, `CREATE DOMAIN code AS varchar(3)`, `CREATE DOMAIN codes AS code CHECK (VALUE <> 'bad')`,
 		`CREATE TABLE keys (v text PRIMARY KEY, i int4, l int8, n numeric(9, 2), f float8, s text, c char(3), vc varchar(3), bits bit(3), dom codes, b bytea, o bool,
 			u uuid, d date, ts timestamptz, m mood, j jsonb)`,
 		`INSERT INTO keys (v, i) VALUES ('seven', 7), ('least', -2147483648)`, `INSERT INTO keys (v, l) VALUES ('large', 9007199254740993)`,
@@ -127,7 +88,7 @@ func TestKeysOfPostgres(t *testing.T) {
 		"m":    `"sad" sad|"glad" |"mad" `,
 		"j":    `{"b":2, "a":1} an object|{"a":1} |"x" `,
 	} {
-		l := newLookup(t, sql.Config{DSN: pipeline.Secret(dsn + "&timezone=UTC"), Table: "keys", On: "k", Key: column, Take: []string{"v"}, Missing: "null"})
+		l := newLookup(t, sql.Config{DSN: pipeline.Secret(d.DSN + "&timezone=UTC"), Table: "keys", On: "k", Key: column, Take: []string{"v"}, Missing: "null"})
 		keys(t, l, column, rows)
 	}
 }
@@ -135,8 +96,8 @@ func TestKeysOfPostgres(t *testing.T) {
 // TestARowThatPostgresCannotCompute is one record's error; the others are looked up.
 func TestARowThatPostgresCannotCompute(t *testing.T) {
 	t.Parallel()
-	dsn := schema(t, `CREATE TABLE p (id int4 PRIMARY KEY, n int4)`, `INSERT INTO p SELECT i, i FROM generate_series(-3, 3) AS i`)
-	l := newLookup(t, sql.Config{DSN: pipeline.Secret(dsn), Query: "SELECT id, 6 / n AS share FROM p", On: "id"})
+	d := postgres.Schema(t, `CREATE TABLE p (id int4 PRIMARY KEY, n int4)`, `INSERT INTO p SELECT i, i FROM generate_series(-3, 3) AS i`)
+	l := newLookup(t, sql.Config{DSN: pipeline.Secret(d.DSN), Query: "SELECT id, 6 / n AS share FROM p", On: "id"})
 	got := become(t, l, `{"id":1}`, `{"id":0}`, `{"id":3}`, `{"id":4}`)
 	equal(t, "rows", got, `{"id":1,"share":6}`, `sqlstate_22012: the query: ERROR: division by zero (SQLSTATE 22012)`, `{"id":3,"share":2}`,
 		`lookup_missing: no row of the query has the id "4"`)
@@ -145,7 +106,9 @@ func TestARowThatPostgresCannotCompute(t *testing.T) {
 // TestWhatPostgresRefuses is said before the first row, without a password.
 func TestWhatPostgresRefuses(t *testing.T) {
 	t.Parallel()
-	dsn := schema(t, `CREATE TABLE p (id int4, doc json, list int8[])`, `CREATE TABLE closed (id int4)`, `CREATE ROLE stranger LOGIN`, `GRANT USAGE ON SCHEMA testwhatpostgresrefuses TO stranger`)
+	d := postgres.Schema(t, `CREATE TABLE p (id int4, doc json, list int8[])`, `CREATE TABLE closed (id int4)`, `DO $$ BEGIN
+		IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'stranger') THEN CREATE ROLE stranger LOGIN; END IF;
+		EXECUTE format('GRANT USAGE ON SCHEMA %I TO stranger', current_schema()); END $$`)
 	for name, c := range map[string]struct {
 		config sql.Config
 		class  pipeline.Class
@@ -156,17 +119,17 @@ func TestWhatPostgresRefuses(t *testing.T) {
 		"a column twice":       {sql.Config{Query: "SELECT id, id FROM p", On: "id"}, pipeline.ClassFatal, `two columns are called "id"`},
 		"no comparing":         {sql.Config{Table: "p", On: "doc"}, pipeline.ClassFatal, `table p cannot be looked up by the column "doc": ERROR: operator does not exist: json = json`},
 		"a list":               {sql.Config{Table: "p", On: "list"}, pipeline.ClassFatal, `table p cannot be looked up by the column "list": ERROR: operator does not exist: bigint[] = bigint`},
-		"no right":             {sql.Config{DSN: pipeline.Secret(strings.Replace(dsn, "postgres@", "stranger:hunter2@", 1)), Table: "closed", On: "id"}, pipeline.ClassFatal, "permission denied for table closed"},
+		"no right":             {sql.Config{DSN: pipeline.Secret(strings.Replace(d.DSN, "postgres@", "stranger:hunter2@", 1)), Table: "closed", On: "id"}, pipeline.ClassFatal, "permission denied for table closed"},
 		"one that writes":      {sql.Config{Query: "DELETE FROM p RETURNING id", On: "id"}, pipeline.ClassFatal, "syntax error"},
 		"nobody there":         {sql.Config{DSN: "postgres://u:hunter2@127.0.0.1:1/x", Table: "p", On: "id"}, pipeline.ClassTransient, "127.0.0.1:1"},
-		"no such database":     {sql.Config{DSN: pipeline.Secret(strings.Replace(dsn, "postgres@127.0.0.1", "postgres:hunter2@127.0.0.1", 1) + "&dbname=nobody"), Table: "p", On: "id"}, pipeline.ClassFatal, `"nobody" does not exist`},
+		"no such database":     {sql.Config{DSN: pipeline.Secret(strings.Replace(d.DSN, "postgres@127.0.0.1", "postgres:hunter2@127.0.0.1", 1) + "&dbname=nobody"), Table: "p", On: "id"}, pipeline.ClassFatal, `"nobody" does not exist`},
 		"a dsn of no use":      {sql.Config{DSN: "postgres://u:hunter2@[/x", Table: "p", On: "id"}, pipeline.ClassFatal, "cannot parse"},
 		"none, but a table is": {sql.Config{Table: "p", On: "id"}, pipeline.ClassRecord, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if c.config.DSN == "" {
-				c.config.DSN = pipeline.Secret(dsn)
+				c.config.DSN = pipeline.Secret(d.DSN)
 			}
 			err := newLookup(t, c.config).Probe(t.Context())
 			if c.says == "" {
@@ -188,7 +151,7 @@ func TestWhatPostgresRefuses(t *testing.T) {
 // says.
 func TestLostConnections(t *testing.T) {
 	t.Parallel()
-	dsn := schema(t, `CREATE TABLE p AS SELECT i AS id, 'row ' || i AS v FROM generate_series(0, 599) AS i`)
+	d := postgres.Schema(t, `CREATE TABLE p AS SELECT i AS id, 'row ' || i AS v FROM generate_series(0, 599) AS i`)
 	rows, want := make([]string, 600), make([]string, 600)
 	for i := range rows {
 		rows[i] = fmt.Sprintf(`{"id":%d}`, i)
@@ -197,7 +160,7 @@ func TestLostConnections(t *testing.T) {
 	n := 0
 	cut := pipeline.StageFunc(func(_ context.Context, r *pipeline.Record) ([]*pipeline.Record, error) {
 		if n++; n%200 == 100 {
-			tell(t, dsn, `DO $$ BEGIN
+			d.Exec(t, `DO $$ BEGIN
 				IF (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lookup_victim') > 4 THEN RAISE 'too many connections'; END IF;
 				PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lookup_victim';
 			END $$`)
@@ -210,7 +173,7 @@ func TestLostConnections(t *testing.T) {
 		Steps: []pipeline.Step{
 			{Stage: cut, StepOptions: pipeline.StepOptions{Parallelism: 1}},
 			{
-				Stage:    newLookup(t, sql.Config{DSN: pipeline.Secret(dsn + "&application_name=lookup_victim"), Table: "p", On: "id", Batch: 3}),
+				Stage:    newLookup(t, sql.Config{DSN: pipeline.Secret(d.DSN + "&application_name=lookup_victim"), Table: "p", On: "id", Batch: 3}),
 				Workload: sql.Spec().Workload, StepOptions: pipeline.StepOptions{Parallelism: 4},
 			},
 		},
@@ -225,7 +188,7 @@ func TestLostConnections(t *testing.T) {
 // query as well.
 func TestTheIndexOfPostgres(t *testing.T) {
 	t.Parallel()
-	dsn := schema(t, `CREATE TABLE large (id int8 PRIMARY KEY, sku varchar(20) UNIQUE, n numeric)`,
+	d := postgres.Schema(t, `CREATE TABLE large (id int8 PRIMARY KEY, sku varchar(20) UNIQUE, n numeric)`,
 		`INSERT INTO large SELECT i, 'sku ' || i, i FROM generate_series(1, 100000) AS i`, `ANALYZE large`)
 	for name, c := range map[string]sql.Config{
 		"by a number":     {Table: "large", On: "k", Key: "id"},
@@ -235,7 +198,7 @@ func TestTheIndexOfPostgres(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			heard := &listening{path: dsn, via: pgx(t)}
+			heard := &listening{path: d.DSN, via: pgx(t)}
 			db := stdsql.OpenDB(heard)
 			t.Cleanup(func() { _ = db.Close() })
 			c.Driver = "postgres"

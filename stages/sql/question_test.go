@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/rowmill/rowmill/internal/database/databasetest"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/stages/sql"
 )
@@ -62,14 +63,10 @@ func TestABatchIsOneQuestion(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := sqliteFile(t, `CREATE TABLE p (id INTEGER PRIMARY KEY, sku TEXT UNIQUE, price INTEGER)`, `CREATE TABLE q (id INTEGER PRIMARY KEY, v)`)
-			plain, err := stdsql.Open("sqlite", path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			heard := &listening{path: path, via: plain.Driver()}
+			file := databasetest.SQLite(t, `CREATE TABLE p (id INTEGER PRIMARY KEY, sku TEXT UNIQUE, price INTEGER)`, `CREATE TABLE q (id INTEGER PRIMARY KEY, v)`)
+			heard := &listening{path: file.Address, via: file.Open(t).Driver()}
 			db := stdsql.OpenDB(heard)
-			t.Cleanup(func() { _, _ = db.Close(), plain.Close() })
+			t.Cleanup(func() { _ = db.Close() })
 			c.config.Driver, c.config.Missing = "sqlite", "null"
 			l, err := sql.Over(db, c.config, pipeline.Env{})
 			if err != nil {

@@ -2,44 +2,20 @@ package sql_test
 
 import (
 	"context"
-	stdsql "database/sql"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	_ "modernc.org/sqlite"
 
+	"github.com/rowmill/rowmill/internal/database/databasetest"
 	"github.com/rowmill/rowmill/pipeline"
 	"github.com/rowmill/rowmill/pipeline/engine"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/stages/sql"
 )
-
-// sqliteFile makes a database of statements and returns its path.
-func sqliteFile(t *testing.T, statements ...string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "a.db")
-	change(t, path, statements...)
-	return path
-}
-
-// change runs statements in a database of SQLite.
-func change(t *testing.T, path string, statements ...string) {
-	t.Helper()
-	db, err := stdsql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	for _, s := range statements {
-		if _, err := db.ExecContext(t.Context(), s); err != nil {
-			t.Fatalf("%s: %v", s, err)
-		}
-	}
-}
 
 func newLookup(t *testing.T, c sql.Config) *sql.Lookup {
 	t.Helper()
@@ -85,11 +61,11 @@ func equal(t *testing.T, what string, got []string, want ...string) {
 
 func TestSQLLookupConformance(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE "the prices" ("the ""sku""" TEXT PRIMARY KEY, price REAL, more BLOB, sold BOOLEAN)`,
+	file := databasetest.SQLite(t, `CREATE TABLE "the prices" ("the ""sku""" TEXT PRIMARY KEY, price REAL, more BLOB, sold BOOLEAN)`,
 		`INSERT INTO "the prices" VALUES ('a', 1.5, x'00ff', 1), ('7', 2, NULL, 0), ('bad', 0, CAST(x'ff' AS TEXT), NULL)`)
 	for name, c := range map[string]pipelinetest.StageCase{
 		"a table": {
-			New:  making(sql.Config{DSN: pipeline.Secret(path), Table: "the prices", On: "sku", Key: `the "sku"`}),
+			New:  making(sql.Config{DSN: pipeline.Secret(file.DSN), Table: "the prices", On: "sku", Key: `the "sku"`}),
 			Rows: []string{`{"sku":"a","n": 1}`, `{"sku":7}`, `{"sku":"\u0061"}`, `{"sku":"7"}`}, Failing: []string{
 				`{"sku":"b"}`, `{"sku":null}`, `{"n":1}`, `{"sku":7.0}`, `{"sku":"a","price":1}`, `{"sku":"bad"}`,
 			},
@@ -100,23 +76,23 @@ func TestSQLLookupConformance(t *testing.T) {
 		},
 		"a query, into one field, two at once": {
 			New: making(sql.Config{
-				DSN: pipeline.Secret(path), Query: "SELECT CAST(upper(\"the \"\"sku\"\"\") AS TEXT) AS id, price, sold FROM \"the prices\" -- all\n;",
+				DSN: pipeline.Secret(file.DSN), Query: "SELECT CAST(upper(\"the \"\"sku\"\"\") AS TEXT) AS id, price, sold FROM \"the prices\" -- all\n;",
 				On: "upper(sku)", Key: "id", Take: []string{"sold", "price"}, As: "found", Batch: 2,
 			}),
 			Rows: []string{`{"sku":"a","found":0}`, `{"sku":"A"}`, `{"sku":"7"}`}, Failing: []string{`{"sku":"b"}`},
 			Want: []string{`{"sku":"a","found":{"sold":true,"price":1.5}}`, `{"sku":"A","found":{"sold":true,"price":1.5}}`, `{"sku":"7","found":{"sold":false,"price":2.0}}`},
 		},
 		"nulls": {
-			New:  making(sql.Config{DSN: pipeline.Secret(path), Table: "the prices", On: "sku", Key: `the "sku"`, Take: []string{"price"}, Missing: "null"}),
+			New:  making(sql.Config{DSN: pipeline.Secret(file.DSN), Table: "the prices", On: "sku", Key: `the "sku"`, Take: []string{"price"}, Missing: "null"}),
 			Rows: []string{`{"sku":"b","price":0}`, `{"sku":null}`, `{}`, `{"sku":"a","price":0}`},
 			Want: []string{`{"sku":"b","price":null}`, `{"sku":null,"price":null}`, `{"price":null}`, `{"sku":"a","price":1.5}`},
 		},
 		"a null for a row": {
-			New:  making(sql.Config{DSN: pipeline.Secret(path), Table: "the prices", On: "sku", Key: `the "sku"`, As: "found", Take: []string{"price"}, Missing: "null"}),
+			New:  making(sql.Config{DSN: pipeline.Secret(file.DSN), Table: "the prices", On: "sku", Key: `the "sku"`, As: "found", Take: []string{"price"}, Missing: "null"}),
 			Rows: []string{`{"sku":"b"}`}, Want: []string{`{"sku":"b","found":null}`},
 		},
 		"drops": {
-			New:  making(sql.Config{DSN: pipeline.Secret(path), Table: "the prices", On: "sku", Key: `the "sku"`, Take: []string{"price"}, Missing: "drop", Batch: 1}),
+			New:  making(sql.Config{DSN: pipeline.Secret(file.DSN), Table: "the prices", On: "sku", Key: `the "sku"`, Take: []string{"price"}, Missing: "drop", Batch: 1}),
 			Rows: []string{`{"sku":"b"}`, `{"sku":null}`, `{"sku":"a"}`}, Want: []string{`{"sku":"a","price":1.5}`},
 		},
 	} {
@@ -131,7 +107,7 @@ func TestSQLLookupConformance(t *testing.T) {
 // TestKeysOfSQLite: the database compares, by the type of the column.
 func TestKeysOfSQLite(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE keys (v TEXT PRIMARY KEY, i INTEGER, r REAL, s TEXT, n NUMERIC, b BLOB, c TEXT COLLATE NOCASE, o BOOLEAN, u, d DATE)`,
+	file := databasetest.SQLite(t, `CREATE TABLE keys (v TEXT PRIMARY KEY, i INTEGER, r REAL, s TEXT, n NUMERIC, b BLOB, c TEXT COLLATE NOCASE, o BOOLEAN, u, d DATE)`,
 		`INSERT INTO keys (v, i) VALUES ('seven', 7), ('large', 9007199254740993), ('least', -9223372036854775808)`,
 		`INSERT INTO keys (v, r) VALUES ('tenth', 0.1), ('endless', 9e999)`,
 		`INSERT INTO keys (v, s) VALUES ('text 7', '7'), ('text 7.0', '7.0'), ('text 07', '07'), ('empty', ''), ('list', '[1, 2]'), ('true', 'true'), ('quote', '"''); --'), ('star', CAST(x'e29885' AS TEXT))`,
@@ -148,7 +124,7 @@ func TestKeysOfSQLite(t *testing.T) {
 		"u": `7 untyped 7|7.0 untyped 7|"7" |"8" untyped text 8|8 `,
 		"d": `"2024-02-29" a day|"2024-2-29" `,
 	} {
-		l := newLookup(t, sql.Config{DSN: pipeline.Secret(path), Table: "main.keys", On: "k", Key: column, Take: []string{"v"}, Missing: "null"})
+		l := newLookup(t, sql.Config{DSN: pipeline.Secret(file.DSN), Table: "main.keys", On: "k", Key: column, Take: []string{"v"}, Missing: "null"})
 		keys(t, l, column, rows)
 	}
 }
@@ -186,21 +162,21 @@ func keyOf(pair string) (value, rest string) {
 // TestTwoRowsOfOneKey are no row to choose from.
 func TestTwoRowsOfOneKey(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE p (sku TEXT, price INTEGER)`, `INSERT INTO p VALUES ('a', 1), ('a', 2), ('b', 3), (NULL, 4), (NULL, 5)`)
-	l := newLookup(t, sql.Config{DSN: pipeline.Secret(path), Table: "p", On: "sku"})
+	file := databasetest.SQLite(t, `CREATE TABLE p (sku TEXT, price INTEGER)`, `INSERT INTO p VALUES ('a', 1), ('a', 2), ('b', 3), (NULL, 4), (NULL, 5)`)
+	l := newLookup(t, sql.Config{DSN: pipeline.Secret(file.DSN), Table: "p", On: "sku"})
 	equal(t, "rows", become(t, l, `{"sku":"a"}`, `{"sku":"b"}`, `{"sku":"a"}`, `{"sku":null}`),
 		`lookup_duplicate: table p has 2 rows with the sku "a"; make it unique, in a query with GROUP BY or DISTINCT ON`, `{"sku":"b","price":3}`,
 		`lookup_duplicate: table p has 2 rows with the sku "a"; make it unique, in a query with GROUP BY or DISTINCT ON`,
 		`lookup_missing: sku is null or missing; missing: null or missing: drop are for that`)
-	l = newLookup(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT sku, min(price) AS price FROM p GROUP BY sku", On: "sku"})
+	l = newLookup(t, sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT sku, min(price) AS price FROM p GROUP BY sku", On: "sku"})
 	equal(t, "rows", become(t, l, `{"sku":"a"}`, `{"sku":"c"}`), `{"sku":"a","price":1}`, `lookup_missing: no row of the query has the sku "c"`)
 }
 
 // TestARowThatCannotBeComputed is one record's error; the others are looked up.
 func TestARowThatCannotBeComputed(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE p (id INTEGER PRIMARY KEY, doc TEXT)`, `INSERT INTO p VALUES (1, '{"a":1}'), (2, 'no JSON'), (3, '{"a":3}')`)
-	l := newLookup(t, sql.Config{DSN: pipeline.Secret(path), Query: "SELECT id, doc ->> 'a' AS a FROM p", On: "id"})
+	file := databasetest.SQLite(t, `CREATE TABLE p (id INTEGER PRIMARY KEY, doc TEXT)`, `INSERT INTO p VALUES (1, '{"a":1}'), (2, 'no JSON'), (3, '{"a":3}')`)
+	l := newLookup(t, sql.Config{DSN: pipeline.Secret(file.DSN), Query: "SELECT id, doc ->> 'a' AS a FROM p", On: "id"})
 	got := become(t, l, `{"id":1}`, `{"id":2}`, `{"id":3}`, `{"id":4}`)
 	if !strings.HasPrefix(got[1], "refused: the query: ") || !strings.Contains(got[1], "JSON") {
 		t.Errorf("got %s, want what the database says", got[1])
@@ -212,12 +188,12 @@ func TestARowThatCannotBeComputed(t *testing.T) {
 // TestWhatIsWrongWithTheTable is said before the first row, and as often as it is asked for.
 func TestWhatIsWrongWithTheTable(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE p (sku TEXT, price INTEGER)`)
+	file := databasetest.SQLite(t, `CREATE TABLE p (sku TEXT, price INTEGER)`)
 	for name, c := range map[string]struct {
 		config sql.Config
 		says   string
 	}{
-		"no file":          {sql.Config{DSN: pipeline.Secret(path + "x"), Table: "p", On: "sku"}, "there is no file " + path + "x; check `dsn`"},
+		"no file":          {sql.Config{DSN: pipeline.Secret(file.DSN + "x"), Table: "p", On: "sku"}, "there is no file " + file.DSN + "x; check `dsn`"},
 		"no table":         {sql.Config{Table: "q", On: "sku"}, "table q is not there: SQL logic error: no such table: q (1); check its name"},
 		"no key":           {sql.Config{Table: "p", On: "id"}, `table p has no column "id"; it has sku, price`},
 		"no column":        {sql.Config{Table: "p", On: "sku", Take: []string{"cost"}}, `table p has no column "cost"; it has sku, price`},
@@ -228,7 +204,7 @@ func TestWhatIsWrongWithTheTable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if c.config.DSN == "" {
-				c.config.DSN = pipeline.Secret(path)
+				c.config.DSN = pipeline.Secret(file.DSN)
 			}
 			l := newLookup(t, c.config)
 			_, processErr := l.Process(t.Context(), pipelinetest.Record(t, `{"sku":"a","id":1}`))
@@ -278,10 +254,8 @@ func TestProblems(t *testing.T) {
 // TestOverADatabaseOfTheProgram: it stays open, with the connections that it had.
 func TestOverADatabaseOfTheProgram(t *testing.T) {
 	t.Parallel()
-	db, err := stdsql.Open("sqlite", sqliteFile(t, `CREATE TABLE p (id INTEGER, v TEXT)`, `INSERT INTO p VALUES (1, 'x')`))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := databasetest.SQLite(t, `CREATE TABLE p (id INTEGER, v TEXT)`, `INSERT INTO p VALUES (1, 'x')`).Open(t)
+
 	defer func() { _ = db.Close() }()
 	db.SetMaxOpenConns(3)
 	l, err := sql.Over(db, sql.Config{Driver: "sqlite", Table: "p", On: "id"}, pipeline.Env{})
@@ -298,7 +272,7 @@ func TestOverADatabaseOfTheProgram(t *testing.T) {
 // TestALookupThatIsGivenUp ends with its context, also while it waits for the database.
 func TestALookupThatIsGivenUp(t *testing.T) {
 	t.Parallel()
-	l := newLookup(t, sql.Config{DSN: pipeline.Secret(sqliteFile(t, `CREATE TABLE p (id INTEGER, v TEXT)`)), Table: "p", On: "id"})
+	l := newLookup(t, sql.Config{DSN: pipeline.Secret(databasetest.SQLite(t, `CREATE TABLE p (id INTEGER, v TEXT)`).DSN), Table: "p", On: "id"})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 2 { // before and behind the first question
@@ -314,12 +288,8 @@ func TestALookupThatIsGivenUp(t *testing.T) {
 // TestALockedDatabase is waited for: the error is one after which another attempt is made.
 func TestALockedDatabase(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE p (id INTEGER, v TEXT)`, `INSERT INTO p VALUES (1, 'x')`)
-	db, err := stdsql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
+	file := databasetest.SQLite(t, `CREATE TABLE p (id INTEGER, v TEXT)`, `INSERT INTO p VALUES (1, 'x')`)
+	db := file.Open(t)
 	one, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -330,7 +300,7 @@ func TestALockedDatabase(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l := newLookup(t, sql.Config{DSN: pipeline.Secret("file:" + path + "?_pragma=busy_timeout(1)"), Table: "p", On: "id"})
+	l := newLookup(t, sql.Config{DSN: pipeline.Secret(file.Address + "?_pragma=busy_timeout(1)"), Table: "p", On: "id"})
 	if err := l.Probe(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -347,14 +317,14 @@ func TestALockedDatabase(t *testing.T) {
 // in the sink, and goes on when the table has changed.
 func TestWhatWasFoundIsNotAskedAgain(t *testing.T) {
 	t.Parallel()
-	path := sqliteFile(t, `CREATE TABLE p (id INTEGER, v TEXT)`, `INSERT INTO p VALUES (1, 'before')`)
+	file := databasetest.SQLite(t, `CREATE TABLE p (id INTEGER, v TEXT)`, `INSERT INTO p VALUES (1, 'before')`)
 	state := t.TempDir()
 	sink := &refusing{Memory: &pipelinetest.Memory{}}
 	run := func() error {
 		_, err := engine.Run(t.Context(), pipeline.Pipeline{
 			Source: pipelinetest.Rows(t, []string{`{"id":1}`}), Sink: sink,
 			Steps: []pipeline.Step{{
-				Stage:    newLookup(t, sql.Config{DSN: pipeline.Secret(path), Table: "p", On: "id"}),
+				Stage:    newLookup(t, sql.Config{DSN: pipeline.Secret(file.DSN), Table: "p", On: "id"}),
 				Workload: sql.Spec().Workload, Costs: sql.Spec().Costs, StepOptions: pipeline.StepOptions{Name: "prices"},
 			}},
 		}, engine.Options{State: state})
@@ -364,7 +334,7 @@ func TestWhatWasFoundIsNotAskedAgain(t *testing.T) {
 	if err := run(); err == nil {
 		t.Fatal("the sink fails, and the run does not")
 	}
-	change(t, path, `UPDATE p SET v = 'after'`)
+	file.Exec(t, `UPDATE p SET v = 'after'`)
 	sink.err = nil
 	if err := run(); err != nil {
 		t.Fatal(err)

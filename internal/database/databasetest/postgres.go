@@ -1,8 +1,6 @@
 //go:build unix
 
-// Package postgrestest starts a PostgreSQL of one's own for tests, of the programs that
-// Debian's package postgresql installs.
-package postgrestest
+package databasetest
 
 import (
 	"bufio"
@@ -17,69 +15,80 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
-// Server is a PostgreSQL that runs.
-type Server struct {
-	// DSN is its database, as a superuser.
-	DSN string
+// Postgres is the server of a package's tests, of the programs that Debian's package postgresql
+// installs, once [Postgres.Main] has started it.
+type Postgres struct {
+	dsn     string // of its database, as a superuser
+	err     error  // why there is none
+	schemas atomic.Int64
 
 	dir     string
 	command *exec.Cmd
+	said    chan struct{} // closed when it says nothing any more
 }
 
-// ErrMissing says that PostgreSQL is not installed.
-var ErrMissing = errors.New("PostgreSQL is not installed; apt-get install --no-install-recommends postgresql")
+// errMissing says that PostgreSQL is not installed.
+var errMissing = errors.New("PostgreSQL is not installed; apt-get install --no-install-recommends postgresql")
 
-// Run runs the tests of a package with a server; the tests get it with [Need].
-func Run(m *testing.M, use func(*Server, error)) int {
-	server, err := Start()
-	use(server, err)
+// Main runs the tests of a package with the server, and ends the process. A goroutine that is
+// left over fails them.
+func (s *Postgres) Main(m *testing.M) {
+	s.err = s.start()
 	code := m.Run()
-	if server != nil {
-		server.Stop()
+	s.stop()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 	}
-	return code
+	os.Exit(code)
 }
 
-// Need returns the server. A test that has none is skipped, and fails where CI is set: there
-// it would not be noticed.
-func Need(t *testing.T, s *Server, err error) *Server {
+// Schema makes a schema of the test's own by statements. A test that has no server is skipped,
+// and fails where CI is set: there it would not be noticed.
+func (s *Postgres) Schema(t *testing.T, statements ...string) Database {
 	t.Helper()
 	switch {
-	case err == nil:
-	case errors.Is(err, ErrMissing) && os.Getenv("CI") == "":
-		t.Skip(err)
+	case s.err == nil:
+	case errors.Is(s.err, errMissing) && os.Getenv("CI") == "":
+		t.Skip(s.err)
 	default:
-		t.Fatal(err)
+		t.Fatal(s.err)
 	}
-	return s
+	name := fmt.Sprintf("test_%d", s.schemas.Add(1))
+	d := Over("pgx", s.dsn+"&search_path="+name)
+	d.Exec(t, append([]string{"CREATE SCHEMA " + name}, statements...)...)
+	return d
 }
 
-// Start makes a database in a folder that goes with it, and starts a server over it, at a port
+// start makes a database in a folder that goes with it, and starts a server over it, at a port
 // that is free.
-func Start() (*Server, error) {
+func (s *Postgres) start() error {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if len(found) == 0 {
-		return nil, ErrMissing
+		return errMissing
 	}
 	bin := filepath.Dir(found[len(found)-1])
 	credential, err := somebody()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	dir, err := os.MkdirTemp("", "postgres")
-	if err != nil {
-		return nil, err
+	if s.dir, err = os.MkdirTemp("", "postgres"); err != nil {
+		return err
 	}
-	s := &Server{dir: dir}
 	if credential != nil {
-		err = os.Chown(dir, int(credential.Uid), int(credential.Gid))
+		err = os.Chown(s.dir, int(credential.Uid), int(credential.Gid))
 	}
 	if err == nil {
-		initdb := s.program(credential, filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+		initdb := s.program(credential, filepath.Join(bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
 		var talk []byte
 		if talk, err = initdb.CombinedOutput(); err != nil {
 			err = fmt.Errorf("initdb: %w: %s", err, talk)
@@ -87,13 +96,13 @@ func Start() (*Server, error) {
 	}
 	for attempt := 0; err == nil; attempt++ {
 		if err = s.serve(credential, filepath.Join(bin, "postgres")); err == nil {
-			return s, nil
+			return nil
 		}
 		if attempt < 3 {
 			err = nil // somebody else may have taken the port
 		}
 	}
-	return nil, errors.Join(err, os.RemoveAll(dir))
+	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
 // somebody is who runs the server: PostgreSQL refuses to be run by root.
@@ -110,7 +119,7 @@ func somebody() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, cmp.Or(uidErr, gidErr)
 }
 
-func (s *Server) program(credential *syscall.Credential, path string, args ...string) *exec.Cmd {
+func (s *Postgres) program(credential *syscall.Credential, path string, args ...string) *exec.Cmd {
 	command := exec.Command(path, args...)
 	command.Dir = s.dir
 	command.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "TZ=UTC"}
@@ -119,7 +128,7 @@ func (s *Server) program(credential *syscall.Credential, path string, args ...st
 }
 
 // serve starts the server and returns when it takes connections.
-func (s *Server) serve(credential *syscall.Credential, path string) error {
+func (s *Postgres) serve(credential *syscall.Credential, path string) error {
 	port, err := freePort()
 	if err != nil {
 		return err
@@ -137,8 +146,12 @@ func (s *Server) serve(credential *syscall.Credential, path string) error {
 	for lines := bufio.NewScanner(talk); lines.Scan(); {
 		said.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "ready to accept connections") {
-			s.DSN = fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port)
-			go func() { _, _ = io.Copy(io.Discard, talk) }() // it says what it refuses
+			s.dsn = fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port)
+			s.said = make(chan struct{})
+			go func() {
+				defer close(s.said)
+				_, _ = io.Copy(io.Discard, talk) // it says what it refuses
+			}()
 			return nil
 		}
 	}
@@ -154,9 +167,13 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-// Stop ends the server, and removes its folder.
-func (s *Server) Stop() {
+// stop ends the server, and removes its folder.
+func (s *Postgres) stop() {
+	if s.err != nil {
+		return
+	}
 	_ = s.command.Process.Signal(syscall.SIGQUIT) // at once, and with its children
-	_, _ = s.command.Process.Wait()
+	<-s.said
+	_ = s.command.Wait()
 	_ = os.RemoveAll(s.dir)
 }
