@@ -87,7 +87,7 @@ func TestABatchIsOneQuestion(t *testing.T) {
 			if q := heard.asked[before]; strings.Contains(q, "';") {
 				t.Errorf("the keys are in the statement: %s", q)
 			}
-			plan := explained(t, plain, heard.asked[before], heard.args[before])
+			plan := explained(t, file.Open(t), heard.asked[before], heard.args[before])
 			scans := func(line string) bool { return strings.HasPrefix(line, "SCAN p") }
 			if !strings.Contains(strings.Join(plan, "\n"), c.plan) || slices.ContainsFunc(plan, scans) {
 				t.Errorf("got the plan\n%s\nwant %s", strings.Join(plan, "\n"), c.plan)
