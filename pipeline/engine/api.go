@@ -40,12 +40,14 @@ type Options struct {
 	// which a kill leaves alone and a power cut does not. Negative makes every answer
 	// durable before it is used. Defaults to 50ms.
 	SyncEvery time.Duration
+	// CheckpointEvery is how often the run notes in State how far it got. What a sink that
+	// cannot be cut back was given since then it is given again after a kill. Defaults to 1s.
+	CheckpointEvery time.Duration
 	// Watch has the run fail with errors that connectors only log; nil has none.
 	Watch *Watch
 
-	files           fsys.FS       // nil for those of the operating system
-	checkpointEvery time.Duration // 0 for every second
-	appendFrom      *sinkMark     // where the sink goes on in a run that begins
+	files      fsys.FS   // nil for those of the operating system
+	appendFrom *sinkMark // where the sink goes on in a run that begins
 	// Preflight probes every component and rehearses the first rows before
 	// anything is written or paid.
 	Preflight bool

@@ -14,6 +14,6 @@ func Refused(dir string) (int, error) {
 
 // On has the state of a run on another file system, with checkpoints more often.
 func (o Options) On(files fsys.FS, every time.Duration) Options {
-	o.files, o.checkpointEvery = files, every
+	o.files, o.CheckpointEvery = files, every
 	return o
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/rowmill/rowmill/pipeline"
 )
 
-// checkpointEvery is how often a checkpoint is taken, and checkpointBytes of the
-// journal after which one is taken at once.
+// checkpointEvery is how often a checkpoint is taken where nothing is said, and
+// checkpointBytes of the journal after which one is taken at once.
 const (
 	checkpointEvery = time.Second
 	checkpointBytes = 16 << 20
@@ -193,7 +193,7 @@ func (k *keeper) journalOptions() journal.Options {
 
 // work takes checkpoints, and notes the usage between them, until done is closed.
 func (k *keeper) work(done <-chan struct{}) {
-	tick, usage := time.NewTicker(cmp.Or(k.run.options.checkpointEvery, checkpointEvery)), time.NewTicker(usageEvery)
+	tick, usage := time.NewTicker(cmp.Or(max(0, k.run.options.CheckpointEvery), checkpointEvery)), time.NewTicker(usageEvery)
 	defer tick.Stop()
 	defer usage.Stop()
 	for {
