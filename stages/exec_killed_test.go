@@ -21,9 +21,7 @@ import (
 
 	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/builtin"
 	"github.com/rowmill/rowmill/pipeline/engine"
-	"github.com/rowmill/rowmill/pipeline/load"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/stages"
 )
@@ -51,7 +49,7 @@ func stubborn() {
 		if row.Hang {
 			time.Sleep(time.Hour)
 		}
-		time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond)
+		time.Sleep(time.Duration(rand.IntN(12)) * time.Millisecond)
 		fmt.Println(cleaned(row.N))
 	})
 	if _, err := os.Stat("stubborn"); err == nil {
@@ -162,22 +160,6 @@ func TestExecLeavesNoProcess(t *testing.T) {
 	}
 }
 
-func runDoomed(dir string) error {
-	registry, err := builtin.Registry()
-	if err != nil {
-		return err
-	}
-	p, err := load.File(filepath.Join(dir, "p.yaml"), load.Options{Registry: registry, Env: pipeline.Env{Getenv: os.Getenv}})
-	if err != nil {
-		return err
-	}
-	s, err := engine.Run(context.Background(), p, engine.Options{State: filepath.Join(dir, "state")})
-	if err == nil && s.Counts.DeadLettered > 0 {
-		err = fmt.Errorf("%d dead letters", s.Counts.DeadLettered)
-	}
-	return err
-}
-
 const doomedPipeline = `
 name: doomed
 source: {file: {path: DIR/in.jsonl}}
@@ -193,33 +175,27 @@ dead_letter: {file: {path: DIR/dead.jsonl}}
 // command twice but those that one was at work on.
 func TestExecKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	const rows, parallelism, kills = 600, 4, 4
-	dir := t.TempDir()
+	const rows, parallelism = 600, 4
 	path, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir := doomed.Folder(t, doomedPipeline, "SELF", path)
 	input, want := cleanRows(rows)
-	for name, text := range map[string]string{
-		"p.yaml":   strings.NewReplacer("DIR", dir, "SELF", path).Replace(doomedPipeline),
-		"in.jsonl": strings.Join(input, "\n"),
-		"stubborn": "",
-	} {
+	for name, text := range map[string]string{"in.jsonl": strings.Join(input, "\n"), "stubborn": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for killed := range kills {
-		enough := len(noted(t, dir, "seen")) + 1 + rand.IntN(rows/kills/2)
-		if !doomed.RunUntil(t, dir, func() bool { return len(noted(t, dir, "seen")) >= enough }) {
-			t.Fatalf("it was at its end after %d kills: this tests nothing", killed)
-		}
+	lives := 0
+	kills := doomed.KillRepeatedly(t, dir, rows, func(doomed.Checkpoint) {
 		gone(t, dir)
-	}
-	if err := os.Remove(filepath.Join(dir, "stubborn")); err != nil {
-		t.Fatal(err)
-	}
-	doomed.Run(t, dir, 0)
+		if lives++; lives > doomed.MostKills { // it is to see its end
+			if err := os.Remove(filepath.Join(dir, "stubborn")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 	processes := gone(t, dir)
 	text, err := os.ReadFile(filepath.Join(dir, "out.jsonl"))
 	if err != nil {

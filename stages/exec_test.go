@@ -30,7 +30,7 @@ import (
 func TestMain(m *testing.M) {
 	switch os.Getenv("EXEC_PROGRAM") {
 	case "":
-		doomed.Main(runDoomed)
+		doomed.Main(doomed.Options{Env: pipeline.Env{Getenv: os.Getenv}})
 		goleak.VerifyTestMain(m)
 	case "stubborn":
 		stubborn()

@@ -3,90 +3,81 @@ package doomed
 
 import (
 	"bytes"
+	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rowmill/rowmill/pipeline"
+	"github.com/rowmill/rowmill/pipeline/builtin"
+	"github.com/rowmill/rowmill/pipeline/engine"
+	"github.com/rowmill/rowmill/pipeline/load"
 )
 
 // variable names the folder of the pipeline, in a process that may not see its end.
 const variable = "ROWMILL_TEST_DOOMED_FOLDER"
 
-// Main is called first in TestMain. In a process that [Run] has started it calls run with
-// the folder and ends the process; in any other it does nothing.
-func Main(run func(dir string) error) {
+// checkpointEvery leaves time for a few batches between two checkpoints, so that a kill
+// meets what no checkpoint covers, and not too much, so that a short run has several.
+const checkpointEvery = 100 * time.Millisecond
+
+// Options are how the pipelines of a package are run.
+type Options struct {
+	// Env is what their components are given.
+	Env pipeline.Env
+	// Preflight is that of [engine.Options].
+	Preflight bool
+	// DeadLetters is how many there are in the end.
+	DeadLetters int64
+}
+
+// Main is called first in TestMain. In a process that [KillRepeatedly] has started it runs
+// the pipeline and ends the process; in any other it does nothing.
+func Main(o Options) {
 	dir := os.Getenv(variable)
 	if dir == "" {
 		return
 	}
-	if err := run(dir); err != nil {
+	if err := run(dir, o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-// Run runs the pipeline in a process and reports whether that was killed, which it is
-// a while after it has begun to use the folder "state" within dir; 0 for never. A process
-// that fails by itself fails the test.
-func Run(t *testing.T, dir string, after time.Duration) (killed bool) {
-	t.Helper()
-	if after == 0 {
-		return start(t, dir).wait(t)
+func run(dir string, o Options) error {
+	registry, err := builtin.Registry()
+	if err != nil {
+		return err
 	}
-	before, begun := newest(filepath.Join(dir, "state")), time.Time{}
-	return RunUntil(t, dir, func() bool {
-		if begun.IsZero() && newest(filepath.Join(dir, "state")).After(before) {
-			begun = time.Now()
-		}
-		return !begun.IsZero() && time.Since(begun) >= after
+	p, err := load.File(filepath.Join(dir, "p.yaml"), load.Options{Registry: registry, Env: o.Env})
+	if err != nil {
+		return err
+	}
+	s, err := engine.Run(context.Background(), p, engine.Options{
+		State: filepath.Join(dir, "state"), CheckpointEvery: checkpointEvery, Preflight: o.Preflight,
 	})
+	if err == nil && s.Counts.DeadLettered != o.DeadLetters {
+		err = fmt.Errorf("%d dead letters, want %d: %v", s.Counts.DeadLettered, o.DeadLetters, s.Reasons)
+	}
+	return err
 }
 
-// newest is when something in a folder was changed last; zero if it is not there.
-func newest(dir string) (at time.Time) {
-	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // it is gone meanwhile
-		}
-		if info, err := entry.Info(); err == nil && info.ModTime().After(at) {
-			at = info.ModTime()
-		}
-		return nil
-	})
-	return at
-}
-
-// RunUntil is like Run, but the process is killed once due says so, which is asked every few
-// milliseconds.
-func RunUntil(t *testing.T, dir string, due func() bool) (killed bool) {
+// Folder makes a folder with a pipeline: DIR in it stands for the folder, and the first of
+// each of the pairs for the second.
+func Folder(t *testing.T, yaml string, pairs ...string) (dir string) {
 	t.Helper()
-	p := start(t, dir)
-	ended := make(chan struct{})
-	var asking sync.WaitGroup
-	asking.Go(func() {
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ended:
-				return
-			case <-tick.C:
-			}
-			if due() {
-				p.kill()
-				return
-			}
-		}
-	})
-	defer asking.Wait()
-	defer close(ended)
-	return p.wait(t)
+	dir = t.TempDir()
+	yaml = strings.NewReplacer(append(pairs, "DIR", dir)...).Replace(yaml)
+	if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // process is one that may be killed.

@@ -24,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	doomed.Main(runDoomed)
+	doomed.Main(doomed.Options{})
 	goleak.VerifyTestMain(m)
 }
 

@@ -1,55 +1,25 @@
 package http_test
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"math/rand/v2"
 	stdhttp "net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/rowmill/rowmill/internal/doomed"
-	"github.com/rowmill/rowmill/internal/fsys"
-	"github.com/rowmill/rowmill/internal/state"
-	"github.com/rowmill/rowmill/pipeline/builtin"
-	"github.com/rowmill/rowmill/pipeline/engine"
-	"github.com/rowmill/rowmill/pipeline/load"
 )
 
-func runDoomed(dir string) error {
-	registry, err := builtin.Registry()
-	if err != nil {
-		return err
-	}
-	p, err := load.File(filepath.Join(dir, "p.yaml"), load.Options{Registry: registry})
-	if err != nil {
-		return err
-	}
-	s, err := engine.Run(context.Background(), p, engine.Options{State: filepath.Join(dir, "state")})
-	if err == nil && s.Counts.DeadLettered > 0 {
-		err = fmt.Errorf("%d dead letters", s.Counts.DeadLettered)
-	}
-	return err
-}
-
-const (
-	doomedRows = 480
-	mostKills  = 2
-)
+const doomedRows = 200
 
 const doomedPipeline = `
 name: doomed
-source: {range: {from: 0, to: 479, field: i}}
+source: {range: {from: 0, to: 199, field: i}}
 stages:
-  - llm: {provider: simulator, simulator: {latency: 25ms, latency_spread: 1}, prompt: '{{.i}}', output: answer}
+  - llm: {provider: simulator, simulator: {latency: 20ms, latency_spread: 0.3}, prompt: '{{.i}}', output: answer}
     parallelism: 4
 sink: {http: {url: 'URL/in?token=hunter2hunter', body: BODY, batch: 10}, flush: {records: 10, every: 50ms}}
 dead_letter: {file: {path: DIR/dead.jsonl}}
@@ -109,37 +79,6 @@ func (l *ledger) take(key string, rows []struct{ I int }) {
 	l.keys[key] = true
 }
 
-// next begins another life, and notes from which row on.
-func (l *ledger) next(t *testing.T, dir string, lives *[]int) (from int) {
-	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.life++
-	from = endedBelow(t, dir)
-	*lives = append(*lives, from)
-	return from
-}
-
-// further waits for something, and then until so many more rows have come.
-func (l *ledger) further(begun func() bool, rows int) (due func() bool) {
-	from := -1
-	return func() bool {
-		if from < 0 && !begun() {
-			return false
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		taken := 0
-		for _, sent := range l.sent {
-			taken += len(sent)
-		}
-		if from < 0 {
-			from = taken
-		}
-		return taken >= from+rows
-	}
-}
-
 // TestKilledAgainAndAgain: a process that posts rows is killed. Each row arrives, and none
 // again that a checkpoint counts among those that have ended. A server that heeds the key takes
 // a row twice only when it comes with others than before, after a kill; never where each row
@@ -152,22 +91,17 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			l := &ledger{rare: rare, keys: map[string]bool{}, takes: map[int][]int{}, sent: map[int][]int{}}
 			server := httptest.NewServer(l)
 			defer server.Close()
-			dir := t.TempDir()
-			yaml := strings.NewReplacer("URL", server.URL, "BODY", body, "DIR", dir).Replace(doomedPipeline)
-			if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(yaml), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			random := rand.New(rand.NewPCG(1, uint64(len(body))))
+			dir := doomed.Folder(t, doomedPipeline, "URL", server.URL, "BODY", body)
 			var endedBefore []int // rows, by life: those below have ended
-			for range mostKills {
-				before := l.next(t, dir, &endedBefore)
-				if !doomed.RunUntil(t, dir, l.further(func() bool { return endedBelow(t, dir) > before }, random.IntN(60))) {
-					t.Fatalf("in lives from row %v on it was not killed", endedBefore)
+			doomed.KillRepeatedly(t, dir, doomedRows, func(from doomed.Checkpoint) {
+				if bytes.Contains(from.Text, []byte("hunter2")) {
+					t.Errorf("the checkpoint holds a secret: %s", from.Text)
 				}
-			}
-			if l.next(t, dir, &endedBefore) == 0 || doomed.Run(t, dir, 0) {
-				t.Fatalf("in lives from row %v on: this tests nothing", endedBefore)
-			}
+				endedBefore = append(endedBefore, from.Ended())
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.life++
+			})
 			again := l.check(t, endedBefore, body == "object")
 			t.Logf("lives from row %v on, %d rows sent again after a kill", endedBefore, again)
 		})
@@ -203,34 +137,4 @@ func (l *ledger) check(t *testing.T, endedBefore []int, once bool) (again int) {
 		}
 	}
 	return again
-}
-
-// endedBelow is the row below which all have ended, as the checkpoint says.
-func endedBelow(t *testing.T, dir string) int {
-	t.Helper()
-	data, err := state.ReadCheckpoint(fsys.OS{}, filepath.Join(dir, "state"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0
-	}
-	if err != nil {
-		t.Error(err)
-		return 0
-	}
-	if strings.Contains(string(data), "hunter2") {
-		t.Errorf("the checkpoint holds a secret: %s", data)
-	}
-	var c struct {
-		Source struct {
-			Next int
-			Open [][2]int
-		}
-	}
-	if err := json.Unmarshal(data, &c); err != nil {
-		t.Error(err)
-		return 0
-	}
-	if len(c.Source.Open) > 0 {
-		return c.Source.Open[0][0]
-	}
-	return c.Source.Next
 }

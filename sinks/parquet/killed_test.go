@@ -2,44 +2,21 @@ package parquet_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/internal/parquetfile"
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/builtin"
-	"github.com/rowmill/rowmill/pipeline/engine"
-	"github.com/rowmill/rowmill/pipeline/load"
 )
 
 func TestMain(m *testing.M) {
-	doomed.Main(runDoomed)
+	doomed.Main(doomed.Options{Preflight: true, DeadLetters: doomedMisfits})
 	goleak.VerifyTestMain(m)
-}
-
-func runDoomed(dir string) error {
-	registry, err := builtin.Registry()
-	if err != nil {
-		return err
-	}
-	p, err := load.File(filepath.Join(dir, "p.yaml"), load.Options{Registry: registry})
-	if err != nil {
-		return err
-	}
-	s, err := engine.Run(context.Background(), p, engine.Options{State: filepath.Join(dir, "state"), Preflight: true})
-	if err == nil && s.Counts.DeadLettered != doomedMisfits {
-		err = fmt.Errorf("%d dead letters", s.Counts.DeadLettered)
-	}
-	return err
 }
 
 // Of the rows, every hundredth has a value that its column does not take.
@@ -52,7 +29,7 @@ const doomedPipeline = `
 name: doomed
 source: {parquet: {path: 'DIR/in-*.parquet', columns: [id, score]}}
 stages:
-  - llm: {provider: simulator, simulator: {latency: 4ms, latency_spread: 1}, prompt: '{{.id}}', output: answer}
+  - llm: {provider: simulator, simulator: {latency: 20ms, latency_spread: 0.3}, prompt: '{{.id}}', output: answer}
     parallelism: 8
 sink: {parquet: {path: DIR/out.parquet, SCHEMA row_group: {rows: 150}}, flush: {records: 10, every: 5ms}}
 dead_letter: {file: {path: DIR/dead.jsonl}}
@@ -96,20 +73,10 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
+			dir := doomed.Folder(t, doomedPipeline, "SCHEMA", schema)
 			doomedInput(t, dir)
-			yaml := strings.NewReplacer("DIR", dir, "SCHEMA", schema).Replace(doomedPipeline)
-			put(t, filepath.Join(dir, "p.yaml"), []byte(yaml))
-			random := rand.New(rand.NewPCG(1, uint64(len(name))))
-			kills := 0
-			for kills < 6 && doomed.Run(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
-				kills++
-			}
-			if kills == 0 || kills == 6 && doomed.Run(t, dir, 0) {
-				t.Fatalf("killed %d times, or by somebody else: this tests nothing", kills)
-			}
+			doomed.KillRepeatedly(t, dir, doomedRows, nil)
 			checkDoomed(t, dir)
-			t.Logf("%d kills", kills)
 		})
 	}
 }

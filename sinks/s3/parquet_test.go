@@ -2,26 +2,21 @@ package s3_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rowmill/rowmill/internal/bucket/buckettest"
 	"github.com/rowmill/rowmill/internal/doomed"
 	"github.com/rowmill/rowmill/internal/parquetfile"
 	"github.com/rowmill/rowmill/pipeline"
-	"github.com/rowmill/rowmill/pipeline/builtin"
 	"github.com/rowmill/rowmill/pipeline/engine"
-	"github.com/rowmill/rowmill/pipeline/load"
 	"github.com/rowmill/rowmill/pipeline/pipelinetest"
 	"github.com/rowmill/rowmill/sinks/s3"
 )
@@ -219,23 +214,6 @@ func TestParquetMistakes(t *testing.T) {
 	}
 }
 
-// runDoomed runs the pipeline of a folder, in a process that is killed.
-func runDoomed(dir string) error {
-	registry, err := builtin.Registry()
-	if err != nil {
-		return err
-	}
-	p, err := load.File(filepath.Join(dir, "p.yaml"), load.Options{Registry: registry, Env: buckettest.Env()})
-	if err != nil {
-		return err
-	}
-	s, err := engine.Run(context.Background(), p, engine.Options{State: filepath.Join(dir, "state"), Preflight: true})
-	if err == nil && s.Counts.DeadLettered != doomedMisfits {
-		err = fmt.Errorf("%d dead letters", s.Counts.DeadLettered)
-	}
-	return err
-}
-
 const (
 	doomedRows    = 300
 	doomedMisfits = 2
@@ -245,7 +223,7 @@ const doomedPipeline = `
 name: doomed
 source: {s3: {bucket: rows, prefix: in/, columns: [id, score], endpoint: URL}}
 stages:
-  - llm: {provider: simulator, simulator: {latency: 4ms, latency_spread: 1}, prompt: '{{.id}}', output: answer}
+  - llm: {provider: simulator, simulator: {latency: 27ms, latency_spread: 0.3}, prompt: '{{.id}}', output: answer}
     parallelism: 8
 sink: {s3: {bucket: rows, prefix: out, format: parquet, SCHEMA part: {rows: 70}, endpoint: URL}, flush: {records: 10, every: 5ms}}
 dead_letter: {file: {path: DIR/dead.jsonl}}
@@ -292,21 +270,9 @@ func TestParquetKilledAgainAndAgain(t *testing.T) {
 			t.Parallel()
 			server := buckettest.New(t)
 			doomedObjects(t, server)
-			dir := t.TempDir()
-			yaml := strings.NewReplacer("DIR", dir, "SCHEMA", schema, "URL", server.URL).Replace(doomedPipeline)
-			if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(yaml), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			random := rand.New(rand.NewPCG(1, uint64(len(name))))
-			kills := 0
-			for kills < 6 && doomed.Run(t, dir, time.Duration(60+random.IntN(150))*time.Millisecond) {
-				kills++
-			}
-			if kills == 0 || kills == 6 && doomed.Run(t, dir, 0) {
-				t.Fatalf("killed %d times, or by somebody else: this tests nothing", kills)
-			}
+			dir := doomed.Folder(t, doomedPipeline, "SCHEMA", schema, "URL", server.URL)
+			doomed.KillRepeatedly(t, dir, doomedRows, nil)
 			checkDoomed(t, server)
-			t.Logf("%d kills", kills)
 		})
 	}
 }

@@ -31,7 +31,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	doomed.Main(runDoomed)
+	doomed.Main(doomed.Options{Env: buckettest.Env(), Preflight: true, DeadLetters: doomedMisfits})
 	goleak.VerifyTestMain(m)
 }
 

@@ -2,10 +2,7 @@ package http_test
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	stdhttp "net/http"
 	"os"
 	"path/filepath"
@@ -15,36 +12,15 @@ import (
 	"time"
 
 	"github.com/rowmill/rowmill/internal/doomed"
-	"github.com/rowmill/rowmill/internal/fsys"
-	"github.com/rowmill/rowmill/internal/state"
-	"github.com/rowmill/rowmill/pipeline/builtin"
-	"github.com/rowmill/rowmill/pipeline/engine"
-	"github.com/rowmill/rowmill/pipeline/load"
 )
 
-func runDoomed(dir string) error {
-	registry, err := builtin.Registry()
-	if err != nil {
-		return err
-	}
-	p, err := load.File(filepath.Join(dir, "p.yaml"), load.Options{Registry: registry})
-	if err != nil {
-		return err
-	}
-	_, err = engine.Run(context.Background(), p, engine.Options{State: filepath.Join(dir, "state")})
-	return err
-}
-
-const (
-	doomedRows = 150
-	mostKills  = 2
-)
+const doomedRows = 90
 
 const doomedPipeline = `
 name: doomed
 source: {http: {url: 'URL', rows: items, paging: PAGING, headers: {Authorization: 'Bearer opensesame'}, timeout: 300ms}}
 stages:
-  - llm: {provider: simulator, simulator: {latency: 4ms, latency_spread: 1}, prompt: '{{.i}}', output: answer}
+  - llm: {provider: simulator, simulator: {latency: 4ms, latency_spread: 0.3}, prompt: '{{.i}}', output: answer}
     parallelism: 8
 sink: {file: {path: DIR/out.jsonl}, flush: {records: 10, every: 5ms}}
 dead_letter: {file: {path: DIR/dead.jsonl}}
@@ -63,40 +39,25 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			t.Parallel()
 			a := serve(t, doomedRows)
 			a.set(faults())
-			dir := t.TempDir()
-			yaml := strings.NewReplacer("URL", a.url+c.path, "PAGING", c.paging, "DIR", dir).Replace(doomedPipeline)
-			if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte(yaml), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			random := rand.New(rand.NewPCG(1, uint64(len(name))))
-			kills, sought := 0, 0
-			for more := true; more; {
-				from := goesOnAt(t, dir)
-				before := len(a.asked())
-				after := time.Duration(1150+random.IntN(400)) * time.Millisecond // checkpoints are taken each second
-				if sought == 0 {                                                 // the machine may have more to do
-					after += time.Duration(kills) * 500 * time.Millisecond
-				}
-				if kills >= mostKills && (sought > 0 || kills >= 5*mostKills) {
-					after = 0
-				}
-				if more = doomed.Run(t, dir, after); more {
-					kills++
-				}
+			dir := doomed.Folder(t, doomedPipeline, "URL", a.url+c.path, "PAGING", c.paging)
+			life, from, before := 0, 0, 0
+			check := func() {
 				for _, uri := range a.asked()[before:] {
 					if offset := offsetOf(t, uri); offset < from {
-						t.Errorf("life %d asked for %s, and no row below %d was open", kills, uri, from)
+						t.Errorf("life %d asked for %s, and no row below %d was open", life, uri, from)
 					}
 				}
-				if from > 0 {
-					sought++
-				}
 			}
+			doomed.KillRepeatedly(t, dir, doomedRows, func(at doomed.Checkpoint) {
+				check()
+				life, from, before = life+1, goesOnAt(t, at), len(a.asked())
+			})
+			check()
 			checkOutput(t, dir)
-			if kills == 0 || sought == 0 {
-				t.Errorf("%d kills, and %d times it went on in the middle: this tests nothing", kills, sought)
+			if from == 0 {
+				t.Error("it never went on behind the first page: this tests nothing")
 			}
-			t.Logf("%d kills, %d times in the middle, %d pages", kills, sought, len(a.asked()))
+			t.Logf("%d pages", len(a.asked()))
 		})
 	}
 }
@@ -134,24 +95,12 @@ func faults() func(int, stdhttp.ResponseWriter, *stdhttp.Request) bool {
 }
 
 // goesOnAt is the offset of the page with which a run goes on.
-func goesOnAt(t *testing.T, dir string) int {
+func goesOnAt(t *testing.T, at doomed.Checkpoint) int {
 	t.Helper()
-	data, err := state.ReadCheckpoint(fsys.OS{}, filepath.Join(dir, "state"))
-	if err != nil {
-		return 0
+	if bytes.Contains(at.Text, []byte("hunter2")) || bytes.Contains(at.Text, []byte("opensesame")) {
+		t.Errorf("the checkpoint holds a secret: %s", at.Text)
 	}
-	if bytes.Contains(data, []byte("hunter2")) || bytes.Contains(data, []byte("opensesame")) {
-		t.Errorf("the checkpoint holds a secret: %s", data)
-	}
-	var c struct {
-		Source struct{ At struct{ Path string } }
-	}
-	if err := json.Unmarshal(data, &c); err != nil {
-		t.Fatal(err)
-	}
-	_, offset, _ := strings.Cut(c.Source.At.Path, "offset=")
-	n, _ := strconv.Atoi(offset)
-	return n
+	return offsetOf(t, at.Source.At.Path)
 }
 
 func offsetOf(t *testing.T, uri string) int {
