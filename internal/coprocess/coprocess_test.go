@@ -526,8 +526,11 @@ func TestNothingIsLeftOfProcessesThatWereReplaced(t *testing.T) {
 	held := func() (files, children, threads int) {
 		list := func(pattern string) []string {
 			paths, err := filepath.Glob(pattern)
-			if err != nil || len(paths) == 0 {
+			switch missing := err != nil || len(paths) == 0; {
+			case missing && os.Getenv("CI") == "":
 				t.Skipf("there is no %s", pattern)
+			case missing:
+				t.Fatalf("there is no %s", pattern) // it would not be noticed
 			}
 			return paths
 		}
