@@ -452,6 +452,37 @@ func TestRewindRefuses(t *testing.T) {
 	}
 }
 
+// TestRewindDropsLaterParts: those that a checkpoint covers wait for their upload, all others
+// go, from the spool and the bucket.
+func TestRewindDropsLaterParts(t *testing.T) {
+	t.Parallel()
+	server, dir := buckettest.New(t), filepath.Join(t.TempDir(), "spool")
+	s := sink(t, server, rowsEach(2))
+	s.Spool(dir)
+	must(t, s.Start(t.Context(), false))
+	must(t, s.Write(t.Context(), records(t, 0, 4)))
+	at, err := s.Commit(t.Context())
+	must(t, err)
+	must(t, s.Write(t.Context(), records(t, 4, 9)))
+	must(t, s.Close(t.Context()))
+	server.Put(t, "out/part-00003.jsonl.gz", "x")
+
+	again := sink(t, server, rowsEach(2))
+	again.Spool(dir)
+	must(t, again.Rewind(t.Context(), at))
+	if left, err := filepath.Glob(filepath.Join(dir, "part-*")); err != nil || len(left) != 2 {
+		t.Errorf("the spool has %q, %v; want two parts", left, err)
+	}
+	at, err = again.Finish(t.Context())
+	must(t, err)
+	must(t, again.Publish(t.Context(), at))
+	must(t, again.Close(t.Context()))
+	checkManifest(t, server, 4, 2, 2)
+	if got, want := server.Keys(t, ""), []string{"out/_manifest.json", "out/part-00001.jsonl.gz", "out/part-00002.jsonl.gz"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // swap changes a byte.
 func swap(t *testing.T, s *buckettest.Server, key string) {
 	t.Helper()
