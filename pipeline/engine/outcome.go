@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"sync"
 
 	"github.com/rowmill/rowmill/pipeline"
 )
@@ -32,13 +33,26 @@ func appendOutcome(dst []byte, r *pipeline.Record, made []*pipeline.Record, atte
 	}
 	dst = binary.AppendUvarint(dst, uint64(attempts))
 	dst = binary.AppendUvarint(dst, uint64(len(made)))
-	var body []byte
 	for _, m := range made {
 		dst = appendString(dst, m.Key())
-		body = m.AppendJSON(body[:0])
-		dst = appendString(dst, body)
+		at := len(dst)
+		dst = m.AppendJSON(append(dst, make([]byte, wideSize)...))
+		putWide(dst[at:], len(dst)-at-wideSize)
 	}
 	return dst
+}
+
+// wideSize is how many bytes putWide takes.
+const wideSize = 5
+
+// putWide puts a number as a uvarint that has this size whatever the number is: for the length
+// of what is not there yet.
+func putWide(dst []byte, n int) {
+	for i := range wideSize - 1 {
+		dst[i] = byte(n) | 0x80
+		n >>= 7
+	}
+	dst[wideSize-1] = byte(n)
 }
 
 func appendFailure(dst []byte, failure error) []byte {
@@ -55,7 +69,7 @@ func appendFailure(dst []byte, failure error) []byte {
 	return dst
 }
 
-func appendString[T string | []byte](dst []byte, s T) []byte {
+func appendString(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
@@ -159,9 +173,13 @@ func guard(scratch []byte, r *pipeline.Record) (uint64, []byte) {
 
 // answers are the outcomes of one costing stage, in the journal.
 type answers struct {
-	stage  string
-	keeper *keeper
+	stage   string
+	keeper  *keeper
+	buffers sync.Pool // of *[]byte
 }
+
+// mostBuffer bounds what is kept of a buffer that had to hold something large.
+const mostBuffer = 1 << 20
 
 // replay returns what the stage made of r in an earlier run; ok is false if it did
 // not, or of another r.
@@ -185,9 +203,17 @@ func (a *answers) replay(r *pipeline.Record) (made []*pipeline.Record, attempts 
 
 // keep makes durable what the stage made of r, which came in as saved says.
 func (a *answers) keep(saved *pipeline.Record, r *pipeline.Record, made []*pipeline.Record, attempts int, failure error) error {
-	g, scratch := guard(nil, saved)
+	buffer, _ := a.buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
+	}
+	g, scratch := guard(*buffer, saved)
 	payload := appendOutcome(scratch[:0], r, made, attempts, failure)
-	if err := a.keeper.append(a.stage, saved.Ref, g, payload); err != nil {
+	err := a.keeper.append(a.stage, saved.Ref, g, payload)
+	if *buffer = payload; cap(payload) <= mostBuffer {
+		a.buffers.Put(buffer)
+	}
+	if err != nil {
 		return pipeline.Fatal("journal", fmt.Errorf("journal: %w", err))
 	}
 	return nil
